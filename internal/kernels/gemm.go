@@ -1,0 +1,52 @@
+package kernels
+
+import "fmt"
+
+// Gemm sets c = op(a)·op(b), or with add adds the product to c. Matrices are row-major with row strides lda, ldb, ldc;
+// op(a) is m×k and is stored k×m if ta, op(b) is k×n and is stored n×k if tb, c is m×n. Sizes may be zero: k = 0 gives
+// zeros, or with add leaves c alone. c must not overlap a, b or scratch, whose contents are lost; scratch has at least
+// [GemmScratch] elements.
+//
+// Every element of c adds its k products in an order that depends on ta, tb, k and T alone, so any split of the rows and
+// columns of c in several calls gives the same bits.
+func Gemm[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c []T, ldc int, add bool, scratch []T) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	fits("c", len(c), m, n, ldc)
+	if k <= 0 {
+		for i := 0; i < m && !add; i++ {
+			clear(c[i*ldc : i*ldc+n])
+		}
+		return
+	}
+	if ta {
+		fits("a", len(a), k, m, lda)
+	} else {
+		fits("a", len(a), m, k, lda)
+	}
+	if tb {
+		fits("b", len(b), n, k, ldb)
+	} else {
+		fits("b", len(b), k, n, ldb)
+	}
+	if need := GemmScratch[T](ta, tb, m, n, k); len(scratch) < need {
+		panic(fmt.Sprintf("kernels: Gemm: scratch has %d elements, needs %d", len(scratch), need))
+	}
+	gemmGo(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, add, scratch)
+}
+
+func fits(name string, have, rows, cols, ld int) {
+	if ld < cols || have < (rows-1)*ld+cols {
+		panic(fmt.Sprintf("kernels: Gemm: %s has %d elements at stride %d, needs %d×%d", name, have, ld, rows, cols))
+	}
+}
+
+// GemmScratch returns how many elements of scratch a [Gemm] of this shape needs. It grows with n and k and is bounded in
+// m and k.
+func GemmScratch[T Float](ta, tb bool, m, n, k int) int {
+	if m <= 0 || n <= 0 || k <= 0 {
+		return 0
+	}
+	return gemmGoScratch(n, k)
+}

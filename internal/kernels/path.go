@@ -1,0 +1,30 @@
+package kernels
+
+import "unsafe"
+
+// Float is the element type of every kernel.
+type Float interface{ float32 | float64 }
+
+// path is a family of kernels; a later one needs more of the CPU.
+type path uint8
+
+const (
+	pathGo path = iota
+	pathAVX2
+	pathAVX512
+)
+
+// active is what this CPU runs. Only this package's tests assign to it.
+var active = best()
+
+// Path names the kernels in use: "avx512", "avx2" or "go".
+func Path() string { return [...]string{"go", "avx2", "avx512"}[active] }
+
+func is32[T Float]() bool {
+	var zero T
+	return unsafe.Sizeof(zero) == 4
+}
+
+// as32 and as64 reinterpret a slice whose element type is32 has found out.
+func as32[T Float](x []T) []float32 { return *(*[]float32)(unsafe.Pointer(&x)) }
+func as64[T Float](x []T) []float64 { return *(*[]float64)(unsafe.Pointer(&x)) }
