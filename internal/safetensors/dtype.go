@@ -90,27 +90,24 @@ func (d Dtype) overflow() float64 {
 	return math.Inf(1)
 }
 
+// maxRank bounds the number of dimensions: NumPy's limit, and far beyond any network's.
+const maxRank = 64
+
 // count is the number of elements of a shape.
 func count(shape []int) (int, error) {
+	if len(shape) > maxRank {
+		return 0, fmt.Errorf("shape has %d dimensions, more than %d", len(shape), maxRank)
+	}
 	n := uint64(1)
 	for _, d := range shape {
 		if d < 0 {
-			return 0, fmt.Errorf("shape %v has a negative dimension", brief(shape))
+			return 0, fmt.Errorf("shape %v has a negative dimension", shape)
 		}
 		hi, lo := bits.Mul64(n, uint64(d))
 		if hi != 0 || lo > math.MaxInt {
-			return 0, fmt.Errorf("shape %v overflows: it has more elements than an int can count", brief(shape))
+			return 0, fmt.Errorf("shape %v overflows: it has more elements than an int can count", shape)
 		}
 		n = lo
 	}
 	return int(n), nil
-}
-
-// brief keeps a hostile shape of a million dimensions out of an error message.
-func brief(shape []int) string {
-	const most = 16
-	if len(shape) <= most {
-		return fmt.Sprint(shape)
-	}
-	return fmt.Sprintf("%v… of %d dimensions", shape[:most], len(shape))
 }

@@ -154,7 +154,7 @@ func read[T float32 | float64](f *File, e entry, dst []T) error {
 		return fmt.Errorf("dtype %.40q cannot be read; %s can", e.Dtype, readable)
 	}
 	if len(dst) != e.Len() {
-		return fmt.Errorf("shape %s has %d elements, dst has %d", brief(e.Shape), e.Len(), len(dst))
+		return fmt.Errorf("shape %v has %d elements, dst has %d", e.Shape, e.Len(), len(dst))
 	}
 	buffer := make([]byte, min(e.Bytes, chunk))
 	for done := 0; done < len(dst); {

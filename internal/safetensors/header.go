@@ -83,16 +83,16 @@ func (e *entry) check(dataSize int64) error {
 	if width == 0 {
 		// A dtype of the future; but no dtype packs two elements in a bit, and a caller may allocate by the shape.
 		if uint64(n) > 8*uint64(e.Bytes) {
-			return fmt.Errorf("shape %s has %d elements, more than fit in the %d bytes of data_offsets [%d, %d] (dtype %.40q)", brief(e.Shape), n, e.Bytes, e.begin, e.end, e.Dtype)
+			return fmt.Errorf("shape %v has %d elements, more than fit in the %d bytes of data_offsets [%d, %d] (dtype %.40q)", e.Shape, n, e.Bytes, e.begin, e.end, e.Dtype)
 		}
 		return nil
 	}
 	hi, size := bits.Mul64(uint64(n), width)
 	if hi != 0 {
-		return fmt.Errorf("shape %s of %s overflows: its size in bits exceeds 64 bits", brief(e.Shape), e.Dtype)
+		return fmt.Errorf("shape %v of %s overflows: its size in bits exceeds 64 bits", e.Shape, e.Dtype)
 	}
 	if size != 8*uint64(e.Bytes) {
-		return fmt.Errorf("shape %s of %s takes %s bytes, but data_offsets [%d, %d] hold %d", brief(e.Shape), e.Dtype, eighths(size), e.begin, e.end, e.Bytes)
+		return fmt.Errorf("shape %v of %s takes %s bytes, but data_offsets [%d, %d] hold %d", e.Shape, e.Dtype, eighths(size), e.begin, e.end, e.Bytes)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (p parser) tensor(name string) (entry, error) {
 			return err
 		case "shape":
 			hasShape = true
-			dims, err := p.integers("shape of "+what, math.MaxInt)
+			dims, err := p.integers("shape of "+what, maxRank, math.MaxInt)
 			e.Shape = make([]int, len(dims))
 			for i, d := range dims {
 				e.Shape[i] = int(d)
@@ -182,7 +182,7 @@ func (p parser) tensor(name string) (entry, error) {
 			return err
 		case "data_offsets":
 			hasOffsets = true
-			offsets, err := p.integers("data_offsets of "+what, math.MaxInt64)
+			offsets, err := p.integers("data_offsets of "+what, 2, math.MaxInt64)
 			if err != nil {
 				return err
 			}
@@ -231,7 +231,8 @@ func (p parser) object(what string, member func(key string) error) error {
 	return p.delim('}', what, "an object")
 }
 
-func (p parser) integers(what string, most uint64) ([]int64, error) {
+// integers reads an array of at most so many integers from 0 to most.
+func (p parser) integers(what string, atMost int, most uint64) ([]int64, error) {
 	if err := p.delim('[', what, "an array of integers"); err != nil {
 		return nil, err
 	}
@@ -248,6 +249,9 @@ func (p parser) integers(what string, most uint64) ([]int64, error) {
 		v, err := strconv.ParseUint(string(n), 10, 64)
 		if err != nil || v > most {
 			return nil, fmt.Errorf("%s holds %.40s, want an integer from 0 to %d", what, n, most)
+		}
+		if len(out) == atMost {
+			return nil, fmt.Errorf("%s has more than %d numbers", what, atMost)
 		}
 		out = append(out, int64(v))
 	}

@@ -90,7 +90,7 @@ func (t *Tensor) check() error {
 		return err
 	}
 	if given := t.len(); given != n {
-		return fmt.Errorf("shape %s has %d elements, but %d values are given", brief(t.Shape), n, given)
+		return fmt.Errorf("shape %v has %d elements, but %d values are given", t.Shape, n, given)
 	}
 	return cmp.Or(checkRange(t.Float32, t.Dtype), checkRange(t.Float64, t.Dtype))
 }
