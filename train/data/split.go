@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/ebb-go/ebb/internal/rng"
 )
 
 // Split cuts disjoint parts of the given sizes, drawn at random and stratified:
@@ -86,5 +88,5 @@ func (m *Images) Partition(seed uint64, held int) (Parts, error) {
 
 // generator gives random numbers as a function of (seed, stream) alone.
 func generator(seed, stream uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(seed, stream))
+	return rand.New(rng.NewSource(seed, stream))
 }
