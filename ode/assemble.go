@@ -1,0 +1,374 @@
+package ode
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+)
+
+// An Assembler is how a solver is written: it walks the knots, asks for predictions, and combines. Everything that solvers have
+// in common is here: which knots there are, what the network's output means, what a step from α = 0 or to σ = 0 is, and
+// which numbers of the plan move when a knot is moved.
+//
+// The first error stays; all later calls do nothing, and [Assemble] returns it. So a solver has no error handling of its own
+// beside [Assembler.Fail].
+type Assembler struct {
+	problem Problem
+	plan    Plan
+	knots   []float64
+	nodes   []Node
+	step    int
+	fixed   bool
+	err     error
+
+	decisions []bool // in the order they were taken
+	replay    []bool // the decisions of the plan that is rebuilt
+}
+
+// A Node is a time at which a solver stops or asks the network: the schedule there and its λ.
+type Node struct {
+	Point
+	Lambda float64
+
+	end int // −1 where α is 0 in the plan as first assembled, +1 where σ is 0
+}
+
+// Inside says that λ is finite, so that formulas in λ apply. Steps to and from the other nodes are first order.
+func (n Node) Inside() bool { return n.end == 0 }
+
+// Ratio is the noise level σ/α.
+func (n Node) Ratio() float64 { return n.Sigma / n.Alpha }
+
+// An Estimate is a prediction made at a node. Its Kind is the wanted one, except at an end of the schedule where that one
+// would not determine x_0 and ε: there it is one that does.
+type Estimate struct {
+	Reg  Reg
+	Kind Prediction
+	At   Node
+}
+
+// Assemble compiles a problem. The name and the theoretical order become those of the plan, which counts as exact at knots
+// unless [Assembler.Inexact] is called. emit writes the steps; it must depend on nothing but the Assembler and the options of
+// the solver, since it is run again to rebuild the plan for other knots.
+func Assemble(p Problem, name string, order int, emit func(a *Assembler)) (*Plan, error) {
+	knots, err := p.resolve()
+	if err != nil {
+		return nil, fmt.Errorf("%w (for %s)", err, name)
+	}
+	return assemble(p, knots, name, order, emit, nil)
+}
+
+func assemble(p Problem, knots []float64, name string, order int, emit func(a *Assembler), replay []bool) (*Plan, error) {
+	a := &Assembler{problem: p, knots: knots, replay: replay}
+	a.plan = Plan{Name: name, Schedule: p.Schedule, Raw: p.Raw, Order: order, Exact: true}
+	for i, t := range knots {
+		a.nodes = append(a.nodes, a.At(t))
+		a.plan.Knots = append(a.plan.Knots, Knot{T: t, Reg: noReg})
+		if i > 0 && a.err == nil && (a.nodes[i].Lambda > a.nodes[i-1].Lambda) != (t < knots[i-1]) {
+			a.Fail("λ does not fall with t between knots %d and %d of %v, t = %v and %v", i-1, i, describe(p.Schedule), knots[i-1], t)
+		}
+	}
+	if a.err == nil {
+		emit(a)
+	}
+	if a.err != nil {
+		return nil, fmt.Errorf("ode: %s: %w", name, a.err)
+	}
+	if replay != nil && len(a.decisions) != len(replay) {
+		return nil, fmt.Errorf("ode: %s: took %d decisions, then %d when rebuilt", name, len(replay), len(a.decisions))
+	}
+	plan := &a.plan
+	if !a.fixed {
+		plan.params = append(plan.params, a.knotParam(emit))
+	}
+	if err := plan.Verify(); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// knotParam makes the knots a parameter. Each may move as far as its neighbours and the domain allow.
+func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
+	lo, hi := a.problem.Schedule.Domain()
+	p := Param{Name: "knots", Value: slices.Clone(a.knots)}
+	for i := range a.knots {
+		lower, upper := lo, hi
+		for _, j := range []int{i - 1, i + 1} {
+			if j < 0 || j >= len(a.knots) {
+				continue
+			}
+			if t := a.knots[j]; t < a.knots[i] {
+				lower = t
+			} else {
+				upper = t
+			}
+		}
+		p.Lower, p.Upper = append(p.Lower, lower), append(p.Upper, upper)
+	}
+	problem, name, order, decisions := a.problem, a.plan.Name, a.plan.Order, slices.Clip(a.decisions)
+	if decisions == nil {
+		decisions = []bool{}
+	}
+	n := len(a.knots)
+	p.Rebuild = func(value []float64) (*Plan, error) {
+		if len(value) != n {
+			return nil, fmt.Errorf("ode: %s: %d knots given to rebuild a plan of %d", name, len(value), n)
+		}
+		if err := checkKnots(problem.Schedule, value); err != nil {
+			return nil, err
+		}
+		return assemble(problem, slices.Clone(value), name, order, emit, decisions)
+	}
+	return p
+}
+
+// Fail records an error, unless there is one already.
+func (a *Assembler) Fail(format string, args ...any) {
+	if a.err == nil {
+		a.err = fmt.Errorf(format, args...)
+	}
+}
+
+// Decide returns b, and returns the same again when the plan is rebuilt for other knots. Whatever shapes the code and depends
+// on a number must go through it, so that a rebuilt plan is the same code instruction for instruction.
+func (a *Assembler) Decide(b bool) bool {
+	if n := len(a.decisions); n < len(a.replay) {
+		b = a.replay[n]
+	}
+	a.decisions = append(a.decisions, b)
+	return b
+}
+
+// Inexact declares that the coefficients of x_0 and ε do not reproduce (α, σ) at the knots.
+func (a *Assembler) Inexact() { a.plan.Exact = false }
+
+// FixKnots declares that the knots of the plan are not those of the problem's grid, so that they are no parameter.
+func (a *Assembler) FixKnots() { a.fixed = true }
+
+// Problem is what is being compiled.
+func (a *Assembler) Problem() Problem { return a.problem }
+
+// Len is the number of steps.
+func (a *Assembler) Len() int { return len(a.knots) - 1 }
+
+// Steps counts the steps, and gives what is emitted meanwhile the number of the step. It ends early after an error.
+func (a *Assembler) Steps() iter.Seq[int] { return a.StepsFrom(0) }
+
+// StepsFrom is Steps without the first.
+func (a *Assembler) StepsFrom(first int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := first; i < a.Len() && a.err == nil; i++ {
+			a.step = i
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// Node is the i-th knot.
+func (a *Assembler) Node(i int) Node { return a.nodes[i] }
+
+// Ahead says that step i goes from noise to data, as in sampling.
+func (a *Assembler) Ahead(i int) bool { return a.knots[i+1] < a.knots[i] }
+
+// At is a node at any time of the domain.
+func (a *Assembler) At(t float64) Node {
+	if lo, hi := a.problem.Schedule.Domain(); !(t >= lo && t <= hi) {
+		a.Fail("time %v in step %d is outside of the domain [%v, %v] of %v", t, a.step, lo, hi, describe(a.problem.Schedule))
+		return Node{}
+	}
+	n := Node{Point: a.problem.Schedule.At(t)}
+	if !(n.Alpha >= 0 && n.Sigma >= 0 && n.Alpha+n.Sigma > 0) || math.IsInf(n.Alpha+n.Sigma, 0) {
+		a.Fail("the schedule %v gives (α, σ) = (%v, %v) at t = %v; both must be finite and not negative, and not both zero", describe(a.problem.Schedule), n.Alpha, n.Sigma, t)
+		return Node{}
+	}
+	n.Lambda = n.Point.Lambda()
+	if a.Decide(n.Alpha == 0) {
+		n.end = -1
+	}
+	if a.Decide(n.Sigma == 0) {
+		n.end = 1
+	}
+	return n
+}
+
+// Between is the node at λ = (1−u)·λ_s + u·λ_t, for s and t inside.
+func (a *Assembler) Between(s, t Node, u float64) Node {
+	return a.At(a.problem.Schedule.TimeOf(s.Lambda + u*(t.Lambda-s.Lambda)))
+}
+
+// Divide returns the n−1 nodes that divide the way from s to t, both inside, into n parts by the problem's own grid; uniform in λ
+// if it has none.
+func (a *Assembler) Divide(s, t Node, n int) []Node {
+	grid := a.problem.Grid
+	if grid == nil {
+		grid = LogSNR{}
+	}
+	if a.err != nil || n < 2 {
+		return nil
+	}
+	ks, err := grid.Knots(a.problem.Schedule, s.T, t.T, n)
+	if err == nil {
+		err = checkKnots(a.problem.Schedule, ks)
+	}
+	if err != nil {
+		a.Fail("points inside step %d: %w", a.step, err)
+		return nil
+	}
+	nodes := make([]Node, n-1)
+	for i := range nodes {
+		nodes[i] = a.At(ks[i+1])
+	}
+	return nodes
+}
+
+func (a *Assembler) register() Reg {
+	a.plan.Regs++
+	return Reg(a.plan.Regs - 1)
+}
+
+func (a *Assembler) emit(in Instr) Reg {
+	if a.err != nil {
+		return noReg
+	}
+	in.Dst, in.Step = a.register(), a.step
+	a.plan.Code = append(a.plan.Code, in)
+	return in.Dst
+}
+
+// Input is a new input of the plan.
+func (a *Assembler) Input(name string) Reg {
+	r := a.register()
+	a.plan.Inputs = append(a.plan.Inputs, Port{name, r})
+	return r
+}
+
+// Output makes a register an output of the plan.
+func (a *Assembler) Output(name string, r Reg) {
+	a.plan.Outputs = append(a.plan.Outputs, Port{name, r})
+}
+
+// State says that a register is the state at knot i.
+func (a *Assembler) State(i int, r Reg) { a.plan.Knots[i].Reg = r }
+
+// Combine emits Σ C·Reg. Terms of one register are added up.
+func (a *Assembler) Combine(terms ...Term) Reg {
+	var sum []Term
+	for _, t := range terms {
+		if math.IsNaN(t.C) || math.IsInf(t.C, 0) {
+			a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.knots[a.step+1], t.C)
+			return noReg
+		}
+		plain := func(t Term) bool { return t.Elements == nil && t.Samples == nil }
+		same := func(u Term) bool { return u.Reg == t.Reg && plain(u) && plain(t) }
+		if i := slices.IndexFunc(sum, same); i >= 0 {
+			sum[i].C += t.C
+		} else {
+			sum = append(sum, t)
+		}
+	}
+	return a.emit(Instr{Op: Combine, Terms: sum})
+}
+
+// Draw emits a fresh standard Gaussian for the interval between two nodes.
+func (a *Assembler) Draw(from, to Node) Reg {
+	return a.emit(Instr{Op: Draw, Index: a.plan.Draws(), From: from.T, To: to.T})
+}
+
+// Kind is what [Assembler.Predict] would make of a wanted prediction at a node: the wanted one if it determines x_0 and ε
+// there; at α = 0 else Data, and at σ = 0 else Noise.
+func (a *Assembler) Kind(at Node, want Prediction) Prediction {
+	switch {
+	case at.end < 0 && (want == Noise || want == Score):
+		return Data
+	case at.end > 0 && (want == Data || want == Denoiser || want == Score):
+		return Noise
+	}
+	return want
+}
+
+// Defined says whether Predict would succeed with exactly the wanted prediction.
+func (a *Assembler) Defined(at Node, want Prediction) bool {
+	if a.Kind(at, want) != want {
+		return false
+	}
+	_, _, err := Convert(a.problem.Raw, want, at.Point)
+	return a.Decide(err == nil && (a.problem.Raw != Denoiser || at.Inside()))
+}
+
+// Predict emits one evaluation of the network at x, and what it takes to turn the output into the wanted prediction.
+func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
+	m := Estimate{Kind: a.Kind(at, want), At: at}
+	u, v, err := Convert(a.problem.Raw, m.Kind, at.Point)
+	if err != nil {
+		a.Fail("step %d: %w", a.step, err)
+		return m
+	}
+	in := Instr{Op: Evaluate, Src: x, T: at.T, Index: a.plan.NFE()}
+	if a.problem.Raw == Denoiser {
+		if !at.Inside() {
+			a.Fail("step %d: a Denoiser has no noise level to be called with at t = %v, where (α, σ) = (%v, %v); keep away from that end", a.step, at.T, at.Alpha, at.Sigma)
+			return m
+		}
+		in.T = at.Ratio()
+		if a.problem.Schedule != (EDM{}) {
+			in.Src = a.Combine(Term{Reg: x, C: 1 / at.Alpha})
+		}
+	}
+	m.Reg = a.emit(in)
+	if !a.problem.Raw.same(m.Kind) {
+		m.Reg = a.Combine(Term{Reg: x, C: u}, Term{Reg: m.Reg, C: v})
+	}
+	return m
+}
+
+// Toward is alpha·x̂_0 + sigma·ε̂ in terms of the state at the estimate's node and the estimate: whatever a first-order step
+// is made of, valid at both ends of the schedule.
+func (a *Assembler) Toward(x Reg, m Estimate, alpha, sigma float64) []Term {
+	u, v, err := m.Kind.resolve(m.At.Point, alpha, sigma)
+	if err != nil {
+		a.Fail("step %d: %w", a.step, err)
+	}
+	return []Term{{Reg: x, C: u}, {Reg: m.Reg, C: v}}
+}
+
+// First is the exact step to a node if the estimate stayed what it is, in data and in noise alike: DDIM. To σ = 0 it
+// is α·x̂_0.
+func (a *Assembler) First(x Reg, m Estimate, to Node) []Term {
+	return a.Toward(x, m, to.Alpha, to.Sigma)
+}
+
+// Weight is the weight of (λ−λ_s)^k/h^k, k ≥ 1, in the exact step between two nodes inside, h = λ_t − λ_s, of a quantity that
+// is predicted as Noise or Data:
+//
+//	Data:   α_t k! h φ_{k+1}(−h)      Noise:  −σ_t k! h φ_{k+1}(h)
+//
+// The weight of k = 0 is in [Assembler.First].
+func Weight(kind Prediction, from, to Node, k int) float64 {
+	h := to.Lambda - from.Lambda
+	if kind == Data {
+		return to.Alpha * factorial(k) * h * phi(k+1, -h)
+	}
+	return -to.Sigma * factorial(k) * h * phi(k+1, h)
+}
+
+// Slopes is Σ_k weights[k−1]·c_k over k ≥ 1, where Σ_k c_k u^k is the polynomial in u = (λ−λ_s)/h through the estimates, the first
+// of which is at s: what a step from s to a node adds to First. There is one weight less than there are estimates.
+func (a *Assembler) Slopes(to Node, ms []Estimate, weights ...float64) []Term {
+	h := to.Lambda - ms[0].At.Lambda
+	u := make([]float64, len(ms))
+	for j, m := range ms {
+		u[j] = (m.At.Lambda - ms[0].At.Lambda) / h
+	}
+	terms := make([]Term, len(ms))
+	w := monomials(u)
+	for j, m := range ms {
+		terms[j].Reg = m.Reg
+		for k, weight := range weights {
+			terms[j].C += weight * w[k+1][j]
+		}
+	}
+	return terms
+}

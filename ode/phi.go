@@ -1,0 +1,70 @@
+package ode
+
+import "math"
+
+// phi is φ_k(z) = ∫₀¹ e^{(1−u)z} u^{k−1}/(k−1)! du, φ_0(z) = e^z: the weights of an exponential integrator. It is right to 1e-15
+// relative.
+//
+// Below 16 it is a series of positive terms, for either sign of z: φ_k is Kummer's M(1, k+1, z)/k!, and Kummer's
+// transformation M(1, k+1, z) = e^z M(k, k+1, −z) turns the alternating series of a negative z into a positive one. From
+// 16 on the recurrence φ_{k+1} = (φ_k − 1/k!)/z has nothing to cancel.
+func phi(k int, z float64) float64 {
+	switch {
+	case k == 0:
+		return math.Exp(z)
+	case z == 0:
+		return 1 / factorial(k)
+	case k == 1:
+		return math.Expm1(z) / z
+	case math.Abs(z) >= 16:
+		p := math.Expm1(z) / z
+		for j := 1; j < k; j++ {
+			p = (p - 1/factorial(j)) / z
+		}
+		return p
+	}
+	const terms = 80 // 16^80/80! < 1e-22
+	sum := 1.0
+	if z > 0 {
+		for j := terms; j > 0; j-- {
+			sum = 1 + z/float64(k+j)*sum
+		}
+		return sum / factorial(k)
+	}
+	// Σ_j k/(k+j) h^j/j! by Horner's rule: the ratio of successive terms is h (k+j−1)/(j (k+j)).
+	for j := terms; j > 0; j-- {
+		sum = 1 - z*float64(k+j-1)/(float64(j)*float64(k+j))*sum
+	}
+	return math.Exp(z) * sum / factorial(k)
+}
+
+func factorial(k int) float64 {
+	f := 1.0
+	for j := 2; j <= k; j++ {
+		f *= float64(j)
+	}
+	return f
+}
+
+// monomials returns w with Σ_k u^k Σ_j w[k][j] f(u_j) the polynomial through the given points: row k holds the weights of
+// its k-th derivative at 0, divided by k!.
+func monomials(u []float64) [][]float64 {
+	w := make([][]float64, len(u))
+	for k := range w {
+		w[k] = make([]float64, len(u))
+	}
+	for j := range u {
+		w[0][j] = 1 // Π_{l≠j} (u − u_l)/(u_j − u_l), multiplied out factor by factor
+		for l := range u {
+			if l == j {
+				continue
+			}
+			d := u[j] - u[l]
+			for k := len(u) - 1; k > 0; k-- {
+				w[k][j] = (w[k-1][j] - u[l]*w[k][j]) / d
+			}
+			w[0][j] *= -u[l] / d
+		}
+	}
+	return w
+}
