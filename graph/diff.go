@@ -1,0 +1,308 @@
+package graph
+
+import (
+	"gorgonia.org/gorgonia"
+)
+
+// order returns the nodes that outs depend on, outs included, each after its inputs. It does not look behind leaves.
+func order(outs []*Node, leaves map[*Node]bool) []*Node {
+	type frame struct {
+		n    *Node
+		in   []*Node
+		next int
+	}
+	inputs := func(n *Node) []*Node {
+		if leaves[n] {
+			return nil
+		}
+		return args(n)
+	}
+	var sorted []*Node
+	seen := map[*Node]bool{}
+	for _, o := range outs {
+		if o == nil || seen[o] {
+			continue
+		}
+		seen[o] = true
+		stack := []frame{{n: o, in: inputs(o)}}
+		for len(stack) > 0 {
+			f := &stack[len(stack)-1]
+			if f.next == len(f.in) {
+				sorted = append(sorted, f.n)
+				stack = stack[:len(stack)-1]
+				continue
+			}
+			c := f.in[f.next]
+			f.next++
+			if !seen[c] {
+				seen[c] = true
+				stack = append(stack, frame{n: c, in: inputs(c)})
+			}
+		}
+	}
+	return sorted
+}
+
+// Gradient adds the reverse-mode derivative: for each of wrt, Σ_k (∂outs[k]/∂wrt)ᵀ cotangents[k]. An entry is nil
+// where no output depends on the node, so that the caller can tell an exact zero. A wrt may be any node, inner ones
+// included; only what the wanted gradients need is added. The result can be differentiated again.
+func (b *Builder) Gradient(outs, cotangents, wrt []*Node) []*Node {
+	return b.gradient(outs, cotangents, wrt, nil)
+}
+
+func (b *Builder) gradient(outs, cotangents, wrt []*Node, leaves map[*Node]bool) []*Node {
+	grads := make([]*Node, len(wrt))
+	if b.err != nil {
+		return grads
+	}
+	if len(outs) != len(cotangents) {
+		b.Fail("gradient: %d outputs and %d cotangents", len(outs), len(cotangents))
+		return grads
+	}
+	for k, o := range outs {
+		if !o.Shape().Eq(cotangents[k].Shape()) {
+			b.Fail("gradient: output %d has shape %v, its cotangent %v", k, o.Shape(), cotangents[k].Shape())
+			return grads
+		}
+	}
+	wanted := map[*Node]bool{}
+	for _, n := range wrt {
+		wanted[n] = true
+	}
+	sorted := order(outs, leaves)
+	depends := map[*Node]bool{}
+	for _, n := range sorted {
+		depends[n] = wanted[n]
+		if leaves[n] {
+			continue
+		}
+		for _, c := range args(n) {
+			depends[n] = depends[n] || depends[c]
+		}
+	}
+	parts := map[*Node][]*Node{}
+	for k, o := range outs {
+		parts[o] = append(parts[o], cotangents[k])
+	}
+	total := map[*Node]*Node{}
+	for i := len(sorted) - 1; i >= 0 && b.err == nil; i-- {
+		n := sorted[i]
+		if !depends[n] || len(parts[n]) == 0 {
+			continue
+		}
+		ct := b.sum(parts[n])
+		delete(parts, n)
+		if wanted[n] {
+			total[n] = ct
+		}
+		if leaves[n] {
+			continue
+		}
+		in := args(n)
+		want := make([]bool, len(in))
+		some := false
+		for j, c := range in {
+			want[j] = depends[c]
+			some = some || want[j]
+		}
+		if !some {
+			continue
+		}
+		for j, g := range b.pull(n, in, want, ct) {
+			if g != nil && want[j] {
+				parts[in[j]] = append(parts[in[j]], g)
+			}
+		}
+	}
+	for i, n := range wrt {
+		grads[i] = total[n]
+	}
+	return grads
+}
+
+// pull is the VJP of one node, ours or the library's.
+func (b *Builder) pull(n *Node, in []*Node, want []bool, ct *Node) []*Node {
+	if op, ok := opOf(n); ok {
+		return op.VJP(b, want, in, n, ct)
+	}
+	if why := refusedGradient(n); why != "" {
+		b.Fail("gradient of %v: %s", n.Op(), why)
+		return nil
+	}
+	op, ok := n.Op().(gorgonia.SDOp)
+	if !ok {
+		b.Fail("gradient of %v: the op has no symbolic derivative", n.Op())
+		return nil
+	}
+	wrt := op.DiffWRT(len(in))
+	some := false
+	for j := range want {
+		want[j] = want[j] && j < len(wrt) && wrt[j] // by a step function, or an index, the derivative is zero
+		some = some || want[j]
+	}
+	if !some {
+		return make([]*Node, len(in))
+	}
+	b.lock()
+	defer b.unlock()
+	nodes, err := op.SymDiff(in, n, ct)
+	if err != nil {
+		b.Fail("gradient of %v: %w", n.Op(), err)
+	}
+	return nodes
+}
+
+// sum adds nodes of one shape, in the order given.
+func (b *Builder) sum(nodes []*Node) *Node {
+	if len(nodes) == 1 {
+		return nodes[0]
+	}
+	if nodes[0].Dims() > 0 {
+		return b.Add(nodes...)
+	}
+	b.lock()
+	defer b.unlock()
+	s := nodes[0]
+	for _, n := range nodes[1:] {
+		var err error
+		if s, err = gorgonia.Add(s, n); err != nil {
+			return b.Fail("sum of cotangents: %w", err)
+		}
+	}
+	return s
+}
+
+// Tangent adds the forward-mode derivative: for each of outs, Σ_k ∂out/∂wrt[k] · tangents[k]. An entry is nil where it
+// is zero because the output depends on none of wrt.
+func (b *Builder) Tangent(outs, wrt, tangents []*Node) []*Node {
+	return b.tangent(outs, wrt, tangents, nil)
+}
+
+func (b *Builder) tangent(outs, wrt, tangents []*Node, leaves map[*Node]bool) []*Node {
+	res := make([]*Node, len(outs))
+	if b.err != nil {
+		return res
+	}
+	if len(wrt) != len(tangents) {
+		b.Fail("tangent: %d nodes and %d directions", len(wrt), len(tangents))
+		return res
+	}
+	d := map[*Node]*Node{}
+	for k, n := range wrt {
+		if !n.Shape().Eq(tangents[k].Shape()) {
+			b.Fail("tangent: node %d has shape %v, its direction %v", k, n.Shape(), tangents[k].Shape())
+			return res
+		}
+		d[n] = tangents[k]
+	}
+	for _, n := range order(outs, leaves) {
+		if b.err != nil {
+			return res
+		}
+		if d[n] != nil || leaves[n] {
+			continue
+		}
+		in := args(n)
+		dirs := make([]*Node, len(in))
+		some := false
+		for j, c := range in {
+			dirs[j] = d[c]
+			some = some || dirs[j] != nil
+		}
+		if some {
+			d[n] = b.push(n, in, dirs)
+		}
+	}
+	for i, o := range outs {
+		res[i] = d[o]
+	}
+	return res
+}
+
+// push is the JVP of one node.
+func (b *Builder) push(n *Node, in, dirs []*Node) *Node {
+	if op, ok := opOf(n); ok {
+		return op.JVP(b, in, n, dirs)
+	}
+	return b.doubleVJP(n, in, dirs)
+}
+
+// doubleVJP is the JVP of a node by its VJP alone: u ↦ ⟨VJP(u), d⟩ is linear in u, and its gradient is J d. The value
+// of u does not matter; zeros of the right shape are always at hand.
+func (b *Builder) doubleVJP(n *Node, in, dirs []*Node) *Node {
+	want := make([]bool, len(in))
+	for j, d := range dirs {
+		want[j] = d != nil
+	}
+	u := b.zeroLike(n)
+	pulled := b.pull(n, in, want, u)
+	if b.err != nil {
+		return nil
+	}
+	var outs, cots []*Node
+	for j, p := range pulled {
+		if want[j] && p != nil {
+			outs, cots = append(outs, p), append(cots, dirs[j])
+		}
+	}
+	if len(outs) == 0 {
+		return nil
+	}
+	return b.Gradient(outs, cots, []*Node{u})[0]
+}
+
+func (b *Builder) zeroLike(n *Node) *Node {
+	if n.Dims() > 0 {
+		return b.Scale(0, n)
+	}
+	b.lock()
+	defer b.unlock()
+	u, err := gorgonia.Sub(n, n)
+	if err != nil {
+		return b.Fail("%w", err)
+	}
+	return u
+}
+
+// A decomposer is an op that can be written with simpler ones. Fused ops get from it the derivatives that are too rare
+// to be fused: second ones, and tangents.
+type decomposer interface {
+	Op
+	decompose(b *Builder, in []*Node) *Node
+}
+
+func leafSet(in []*Node) map[*Node]bool {
+	leaves := make(map[*Node]bool, len(in))
+	for _, n := range in {
+		leaves[n] = true
+	}
+	return leaves
+}
+
+// simpleVJP is the VJP of a fused op through its decomposition.
+func simpleVJP(b *Builder, o decomposer, want []bool, in []*Node, ct *Node) []*Node {
+	var wrt []*Node
+	var at []int
+	for i, n := range in {
+		// A node that stands in two places gets the sum of both once.
+		if want[i] && !leafSet(wrt)[n] {
+			wrt, at = append(wrt, n), append(at, i)
+		}
+	}
+	res := make([]*Node, len(in))
+	for i, g := range b.gradient([]*Node{o.decompose(b, in)}, []*Node{ct}, wrt, leafSet(in)) {
+		res[at[i]] = g
+	}
+	return res
+}
+
+// simpleJVP is the JVP of a fused op through its decomposition.
+func simpleJVP(b *Builder, o decomposer, in, d []*Node) *Node {
+	var wrt, dirs []*Node
+	for i, n := range in {
+		if d[i] != nil && !leafSet(wrt)[n] {
+			wrt, dirs = append(wrt, n), append(dirs, d[i])
+		}
+	}
+	return b.tangent([]*Node{o.decompose(b, in)}, wrt, dirs, leafSet(in))[0]
+}

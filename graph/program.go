@@ -1,0 +1,429 @@
+package graph
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"unsafe"
+
+	"gorgonia.org/tensor"
+)
+
+// ErrBusy is returned when something that is not safe for concurrent use is used by two goroutines at once.
+var ErrBusy = errors.New("graph: already in use by another goroutine")
+
+// A Program computes some nodes of a graph: only the nodes they depend on, in buffers planned beforehand by liveness,
+// without allocating. It is not safe for concurrent use and says so with [ErrBusy]; compile one a goroutine, or use a
+// [Cell].
+type Program[T Float] struct {
+	steps   []step[T]
+	vals    [][]T // by value index: where each value lives in this run
+	values  []value
+	inputs  []int
+	names   map[string]int // inputs by name → position in inputs
+	outs    []int
+	copies  []int // outputs that must be copied: −1, or the value they are copied from
+	arena   []T
+	scratch []T
+	live    int // largest number of elements alive at once
+	busy    atomic.Bool
+}
+
+// value is what compiling knows of a node.
+type value struct {
+	node   *Node
+	size   int
+	group  int // values that share a buffer
+	input  bool
+	output bool
+}
+
+type step[T Float] struct {
+	run     func(dst []T, src [][]T, scratch []T)
+	lib     *library[T]
+	src     [][]T
+	in      []int
+	out     int
+	view    bool
+	scratch int
+	flops   int64
+	name    string
+}
+
+// group is a buffer: one value, or several that share it.
+type group struct {
+	size, first, last int // steps at which it is first written and last read
+	offset            int
+	pinned            bool // lives outside the arena: an input, or an output
+	shared            bool // read by a library op, which may keep a reference
+}
+
+// Compile plans a program for the given outputs, whose order is kept. Inputs are the leaves they depend on; bind each
+// with [Program.Bind] before the first run.
+func Compile[T Float](outs ...*Node) (*Program[T], error) {
+	if len(outs) == 0 {
+		return nil, errors.New("graph: a program needs at least one output")
+	}
+	p := &Program[T]{names: map[string]int{}}
+	index := map[*Node]int{}
+	var kernels []Kernel
+	for i, o := range outs {
+		if o == nil {
+			return nil, fmt.Errorf("graph: output %d is nil", i)
+		}
+		if o.Dtype() != dtype[T]() {
+			return nil, fmt.Errorf("graph: output %d is %v; this program computes %v", i, o.Dtype(), dtype[T]())
+		}
+	}
+	if err := checkLibrary(outs); err != nil {
+		return nil, err
+	}
+	for _, n := range order(outs, nil) {
+		v := value{node: n, size: n.Shape().TotalSize()}
+		index[n] = len(p.values)
+		if n.Op() == nil {
+			v.input = true
+			p.names[trimName(n.Name())] = len(p.inputs)
+			p.inputs = append(p.inputs, len(p.values))
+			p.values = append(p.values, v)
+			continue
+		}
+		s := step[T]{out: len(p.values), name: n.Op().String()}
+		in := args(n)
+		for _, c := range in {
+			s.in = append(s.in, index[c])
+		}
+		s.src = make([][]T, len(in))
+		var k Kernel
+		if op, ok := opOf(n); ok {
+			k = op.Bind(shapes(in))
+			s.view, s.scratch, s.flops = k.View, k.Scratch, k.FLOPs
+			s.run = kernelOf[T](k)
+		} else {
+			var err error
+			if s.lib, err = newLibrary[T](n, in); err != nil {
+				return nil, err
+			}
+		}
+		p.values = append(p.values, v)
+		p.steps = append(p.steps, s)
+		kernels = append(kernels, k)
+	}
+	p.vals = make([][]T, len(p.values))
+	p.outs, p.copies = make([]int, len(outs)), make([]int, len(outs))
+	for i, o := range outs {
+		p.outs[i], p.copies[i] = index[o], -1
+	}
+	p.plan(kernels)
+	return p, nil
+}
+
+func kernelOf[T Float](k Kernel) func(dst []T, src [][]T, scratch []T) {
+	if f, ok := any(k.F32).(func(dst []T, src [][]T, scratch []T)); ok {
+		return f
+	}
+	return any(k.F64).(func(dst []T, src [][]T, scratch []T))
+}
+
+// plan decides which values share a buffer and where in the arena each buffer lies.
+func (p *Program[T]) plan(kernels []Kernel) {
+	groups := make([]group, len(p.values))
+	for i := range p.values {
+		p.values[i].group = i
+		groups[i] = group{size: p.values[i].size, first: -1, last: -1, pinned: p.values[i].input}
+	}
+	for t, s := range p.steps {
+		for _, i := range s.in {
+			groups[i].last = t
+			groups[i].shared = groups[i].shared || s.lib != nil
+		}
+		groups[s.out].first = t
+		groups[s.out].last = max(groups[s.out].last, t)
+	}
+	// An output is written where the caller reads it, unless it is an input, or asked for twice.
+	first := map[int]int{}
+	for i, v := range p.outs {
+		if _, twice := first[v]; twice || p.values[v].input || p.isView(v) || p.isLibrary(v) {
+			p.copies[i] = v
+			groups[v].last = len(p.steps)
+			p.values = append(p.values, value{node: p.values[v].node, size: p.values[v].size, output: true, group: len(groups)})
+			p.vals = append(p.vals, nil)
+			groups = append(groups, group{size: p.values[v].size, pinned: true})
+			p.outs[i] = len(p.values) - 1
+			continue
+		}
+		first[v] = i
+		p.values[v].output = true
+		groups[v].pinned = true
+		groups[v].last = len(p.steps)
+	}
+	for t, s := range p.steps {
+		g := &groups[s.out]
+		switch {
+		case s.view:
+			from := p.values[s.in[0]].group
+			groups[from].last = max(groups[from].last, g.last)
+			groups[from].shared = groups[from].shared || g.shared
+			p.values[s.out].group = from
+		case !g.pinned && s.lib == nil:
+			for _, k := range kernels[t].InPlace {
+				from := p.values[s.in[k]].group
+				if f := &groups[from]; f.last == t && !f.pinned && !f.shared && f.size == g.size && !p.libraryGroup(from) {
+					f.last = g.last
+					f.shared = g.shared
+					p.values[s.out].group = from
+					break
+				}
+			}
+		}
+	}
+	p.place(groups)
+	for i := range p.values {
+		v := &p.values[i]
+		g := groups[v.group]
+		switch {
+		case v.output:
+			p.vals[i] = make([]T, v.size)
+		case !g.pinned && !p.isLibrary(i):
+			p.vals[i] = p.arena[g.offset : g.offset+v.size : g.offset+v.size]
+		}
+	}
+	n := 0
+	for _, s := range p.steps {
+		n = max(n, s.scratch)
+	}
+	p.scratch = make([]T, n)
+}
+
+func (p *Program[T]) isView(v int) bool {
+	for _, s := range p.steps {
+		if s.out == v {
+			return s.view
+		}
+	}
+	return false
+}
+
+func (p *Program[T]) isLibrary(v int) bool {
+	op := p.values[v].node.Op()
+	if op == nil || p.values[v].output {
+		return false
+	}
+	_, ours := op.(*adapter)
+	return !ours
+}
+
+func (p *Program[T]) libraryGroup(g int) bool { return p.isLibrary(g) }
+
+// place gives every buffer an offset, largest first, at the lowest place free over its whole life.
+func (p *Program[T]) place(groups []group) {
+	var todo []int
+	used := map[int]bool{}
+	for i := range p.values {
+		g := p.values[i].group
+		if !used[g] && !groups[g].pinned && !p.libraryGroup(g) {
+			used[g] = true
+			if groups[g].shared {
+				groups[g].last = len(p.steps)
+			}
+			todo = append(todo, g)
+		}
+	}
+	slices.SortStableFunc(todo, func(a, b int) int { return cmp.Compare(groups[b].size, groups[a].size) })
+	const align = 16
+	var placed []int // by offset
+	total := 0
+	for _, g := range todo {
+		b := &groups[g]
+		size := (b.size + align - 1) / align * align
+		at := 0
+		for _, q := range placed {
+			o := groups[q]
+			if o.last < b.first || b.last < o.first {
+				continue
+			}
+			if at+size <= o.offset {
+				break
+			}
+			at = max(at, o.offset+(o.size+align-1)/align*align)
+		}
+		b.offset = at
+		total = max(total, at+size)
+		i, _ := slices.BinarySearchFunc(placed, at, func(q, at int) int { return cmp.Compare(groups[q].offset, at) })
+		placed = slices.Insert(placed, i, g)
+	}
+	p.arena = aligned[T](total)
+	delta := make([]int, len(p.steps)+2)
+	for _, g := range todo {
+		delta[groups[g].first] += groups[g].size
+		delta[groups[g].last+1] -= groups[g].size
+	}
+	now := 0
+	for _, d := range delta {
+		now += d
+		p.live = max(p.live, now)
+	}
+}
+
+// aligned returns n elements that begin at a cache line.
+func aligned[T Float](n int) []T {
+	var x T
+	pad := 64 / int(unsafe.Sizeof(x))
+	s := make([]T, n+pad)
+	k := 0
+	for uintptr(unsafe.Pointer(&s[k]))%64 != 0 {
+		k++
+	}
+	return s[k : k+n : k+n]
+}
+
+// Inputs are the names of the inputs, in the order of [Program.BindAt].
+func (p *Program[T]) Inputs() []string {
+	names := make([]string, len(p.inputs))
+	for i, v := range p.inputs {
+		names[i] = trimName(p.values[v].node.Name())
+	}
+	return names
+}
+
+// Bind makes data the value of the input of the given name for the runs to come. It is read, never written or copied.
+func (p *Program[T]) Bind(name string, data []T) error {
+	i, ok := p.names[name]
+	if !ok {
+		return fmt.Errorf("graph: no input %q; there are %q", name, p.Inputs())
+	}
+	return p.BindAt(i, data)
+}
+
+// BindAt is Bind by position in [Program.Inputs].
+func (p *Program[T]) BindAt(i int, data []T) error {
+	v := p.inputs[i]
+	if len(data) != p.values[v].size {
+		return fmt.Errorf("graph: input %q of shape %v needs %d elements, got %d", p.values[v].node.Name(), p.values[v].node.Shape(), p.values[v].size, len(data))
+	}
+	p.vals[v] = data
+	return nil
+}
+
+// BindOutput makes the program write output i to data, which must not overlap an input.
+func (p *Program[T]) BindOutput(i int, data []T) error {
+	v := p.outs[i]
+	if len(data) != p.values[v].size {
+		return fmt.Errorf("graph: output %d of shape %v has %d elements, got %d", i, p.values[v].node.Shape(), p.values[v].size, len(data))
+	}
+	p.vals[v] = data
+	return nil
+}
+
+// Output is the value of output i of the last run.
+func (p *Program[T]) Output(i int) []T { return p.vals[p.outs[i]] }
+
+// Run computes the outputs. Inputs that were not bound to a slice take the value that Gorgonia's Let gave them. A panic
+// of an op comes back as an error that names the op.
+func (p *Program[T]) Run() (err error) {
+	if !p.busy.CompareAndSwap(false, true) {
+		return fmt.Errorf("program: %w", ErrBusy)
+	}
+	at := -1
+	defer func() {
+		if r := recover(); r != nil {
+			name := "outputs"
+			if at >= 0 && at < len(p.steps) {
+				name = p.steps[at].name
+			}
+			err = fmt.Errorf("graph: panic in %s: %v\n%s", name, r, debug.Stack())
+		}
+		p.busy.Store(false)
+	}()
+	for _, v := range p.inputs {
+		if p.vals[v] == nil {
+			if err := p.bindLet(v); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range p.steps {
+		s := &p.steps[i]
+		at = i
+		for k, v := range s.in {
+			s.src[k] = p.vals[v]
+		}
+		switch {
+		case s.lib != nil:
+			if p.vals[s.out], err = s.lib.do(s.src, p.vals[s.out]); err != nil {
+				return fmt.Errorf("graph: %s: %w", s.name, err)
+			}
+		case s.view:
+			p.vals[s.out] = s.src[0]
+		default:
+			s.run(p.vals[s.out], s.src, p.scratch)
+		}
+	}
+	at = -1
+	for i, from := range p.copies {
+		if from >= 0 {
+			copy(p.vals[p.outs[i]], p.vals[from])
+		}
+	}
+	return nil
+}
+
+// bindLet takes the value that was given to an input of a user's graph by gorgonia.Let or WithValue.
+func (p *Program[T]) bindLet(v int) error {
+	n := p.values[v].node
+	val := n.Value()
+	if val == nil {
+		return fmt.Errorf("graph: no value for input %q; call Bind", n.Name())
+	}
+	if d, ok := val.(tensor.Tensor); ok && (d.RequiresIterator() || !d.DataOrder().IsRowMajor()) {
+		return fmt.Errorf("graph: the value of input %q is not contiguous and row-major; clone it first", n.Name())
+	}
+	data, err := elements[T](val)
+	if err != nil {
+		return err
+	}
+	if len(data) != p.values[v].size {
+		return fmt.Errorf("graph: the value of input %q has %d elements, its node %v", n.Name(), len(data), n.Shape())
+	}
+	p.vals[v] = data
+	return nil
+}
+
+// Stats describes a compiled program.
+type Stats struct {
+	Steps   int   // ops run
+	Library int   // of them, ops of Gorgonia, which allocate
+	Bytes   int64 // owned: arena, scratch and outputs
+	Live    int64 // the largest total of inner values alive at once, in bytes: what the arena must hold at least
+	FLOPs   int64 // floating-point operations of the products
+}
+
+// Stats describes the program.
+func (p *Program[T]) Stats() Stats {
+	var x T
+	size := int64(unsafe.Sizeof(x))
+	s := Stats{Steps: len(p.steps), Live: int64(p.live) * size, Bytes: int64(len(p.arena)+len(p.scratch)) * size}
+	for _, v := range p.values {
+		if v.output {
+			s.Bytes += int64(v.size) * size
+		}
+	}
+	for _, t := range p.steps {
+		if t.lib != nil {
+			s.Library++
+		}
+		s.FLOPs = min(s.FLOPs, math.MaxInt64-t.flops) + t.flops
+	}
+	return s
+}
+
+func trimName(s string) string {
+	for len(s) > 0 && s[len(s)-1] == ' ' {
+		s = s[:len(s)-1]
+	}
+	return s
+}
