@@ -33,7 +33,9 @@ func Gemm[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c [
 	if need := GemmScratch[T](ta, tb, m, n, k); len(scratch) < need {
 		panic(fmt.Sprintf("kernels: Gemm: scratch has %d elements, needs %d", len(scratch), need))
 	}
-	gemmGo(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, add, scratch)
+	if !gemmFast(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, add, scratch) {
+		gemmGo(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, add, scratch)
+	}
 }
 
 func fits(name string, have, rows, cols, ld int) {
@@ -42,11 +44,14 @@ func fits(name string, have, rows, cols, ld int) {
 	}
 }
 
-// GemmScratch returns how many elements of scratch a [Gemm] of this shape needs. It grows with n and k and is bounded in
-// m and k.
+// GemmScratch returns how many elements of scratch a [Gemm] of this shape needs. It never falls as m, n or k rise, so
+// scratch for the whole product does for any part of it.
 func GemmScratch[T Float](ta, tb bool, m, n, k int) int {
 	if m <= 0 || n <= 0 || k <= 0 {
 		return 0
+	}
+	if need, ok := gemmFastScratch[T](ta, tb, m, n, k); ok {
+		return need
 	}
 	return gemmGoScratch(n, k)
 }

@@ -4,7 +4,7 @@ import "golang.org/x/sys/cpu"
 
 func best() path {
 	switch x := &cpu.X86; {
-	case x.HasAVX512F && x.HasAVX512DQ && x.HasAVX512BW && x.HasAVX512VL && x.HasFMA:
+	case x.HasAVX512F && x.HasAVX512DQ && x.HasAVX512BW && x.HasAVX512VL && x.HasFMA && x.HasBMI2:
 		return pathAVX512
 	case x.HasAVX2 && x.HasFMA:
 		return pathAVX2

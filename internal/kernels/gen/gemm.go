@@ -1,0 +1,295 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// unroll is the number of steps of k in a pass; 2 and 8 measure the same.
+const unroll = 4
+
+func gemm() {
+	for _, v := range []struct {
+		shape
+		rows int
+	}{{shape{4, 64}, 14}, {shape{8, 64}, 14}, {shape{4, 32}, 6}, {shape{8, 32}, 6}} {
+		for r := 1; r <= v.rows; r++ {
+			v.tile(r, true)
+			v.tile(r, false)
+		}
+	}
+	transpose32avx512()
+	transpose64avx512()
+}
+
+// tile writes C[rows × 2 vectors] = A·B in the columns of mask, += in those of add as well. Strides are in bytes; two
+// vectors of B stand at b + l·sb. With byRow, element (i, l) of A is at a + i·sa + l elements (row-major), else at
+// a + l·sa + i elements (k-major). A is broadcast in place: a packed copy is no faster at any stride.
+func (s shape) tile(rows int, byRow bool) {
+	name := s.name(map[bool]string{true: "tileRow", false: "tileCol"}[byRow])
+	r := start(fmt.Sprint(name, "x", rows),
+		fmt.Sprintf("func(k int, a *%[1]s, sa int, b *%[1]s, sb int, c *%[1]s, ldc int, mask, add uint32)", s.elem()),
+		"k", "a", "sa", "b", "sb", "c", "ldc")
+	k, a, sa, b, sb, c, ldc := r[0], r[1], r[2], r[3], r[4], r[5], r[6]
+	acc := make([][]vec, rows)
+	for i := range acc {
+		acc[i] = s.news(2)
+		each(acc[i], func(j int) { s.zero(acc[i][j]) })
+	}
+	// Fourteen rows need two bases and the strides 1 to 8, of which 1, 2, 4 and 8 are scales.
+	var s3, s5, s7, a9 gp
+	if byRow && rows > 3 {
+		s3 = GP64()
+		LEAQ(Mem{Base: sa, Index: sa, Scale: 2}, s3)
+	}
+	if byRow && rows > 5 {
+		s5 = GP64()
+		LEAQ(Mem{Base: sa, Index: sa, Scale: 4}, s5)
+	}
+	if byRow && rows > 7 {
+		s7 = GP64()
+		LEAQ(Mem{Base: s3, Index: sa, Scale: 4}, s7)
+	}
+	if byRow && rows > 9 {
+		a9 = GP64()
+		LEAQ(Mem{Base: a, Index: sa, Scale: 8}, a9)
+		ADDQ(sa, a9)
+	}
+	element := func(i, u int) Mem {
+		if !byRow {
+			return Mem{Base: a, Disp: s.size * i}
+		}
+		m := Mem{Base: []reg.Register{a, a9}[i/9], Disp: s.size * u}
+		if i%9 > 0 {
+			m.Index = []reg.Register{nil, sa, sa, s3, sa, s5, s3, s7, sa}[i%9]
+			m.Scale = []uint8{0, 1, 2, 1, 4, 1, 2, 1, 8}[i%9]
+		}
+		return m
+	}
+	vb, ahead, left := s.news(2), GP64(), GP64()
+	steps := func(n int, prefetch bool) {
+		for u := range n {
+			each(vb, func(j int) { s.move(Mem{Base: b, Disp: s.bytes * j}, vb[j]) })
+			for i := range acc {
+				v := s.new()
+				s.broadcast(element(i, u), v)
+				each(vb, func(j int) { s.fma231(vb[j], v, acc[i][j]) })
+			}
+			ADDQ(sb, b)
+			if !byRow {
+				ADDQ(sa, a)
+			}
+			if u == 0 && prefetch {
+				PREFETCHT0(Mem{Base: ahead})
+				PREFETCHT0(Mem{Base: ahead, Disp: 2*s.bytes - 1})
+				ADDQ(ldc, ahead)
+			}
+		}
+		if byRow {
+			ADDQ(U8(uint8(s.size*n)), a)
+			if rows > 9 {
+				ADDQ(U8(uint8(s.size*n)), a9)
+			}
+		}
+	}
+	// One row of C is prefetched a pass: all rows at once at the start fill the miss buffers and stall A and B.
+	MOVQ(c, ahead)
+	MOVQ(U32(uint32(rows)), left)
+	SUBQ(U8(unroll), k)
+	JL(LabelRef("tail"))
+	Label("first")
+	steps(unroll, true)
+	SUBQ(U8(unroll), k)
+	JL(LabelRef("tail"))
+	DECQ(left)
+	JNZ(LabelRef("first"))
+	Label("rest")
+	steps(unroll, false)
+	SUBQ(U8(unroll), k)
+	JGE(LabelRef("rest"))
+	Label("tail")
+	ADDQ(U8(unroll), k)
+	JZ(LabelRef("store"))
+	Label("one")
+	steps(1, false)
+	DECQ(k)
+	JNZ(LabelRef("one"))
+	Label("store")
+	if s.bytes == 64 {
+		s.storeByOpmask(acc, c, ldc)
+	} else {
+		s.storeByVectorMask(acc, c, ldc)
+	}
+	stop()
+}
+
+// storeByOpmask adds C under a second mask, so that = and += are one path.
+func (s shape) storeByOpmask(acc [][]vec, c, ldc gp) {
+	ks := []mask{K(), K(), K(), K()}
+	for j, name := range []string{"mask", "add"} {
+		m := Load(Param(name), GP32())
+		KMOVW(m, ks[2*j])
+		SHRL(U8(uint8(s.lanes())), m)
+		KMOVW(m, ks[2*j+1])
+	}
+	for i := range acc {
+		for j, v := range acc[i] {
+			m := Mem{Base: c, Disp: s.bytes * j}
+			s.add(m, v, ks[2+j], v)
+			s.move(v, ks[j], m)
+		}
+		ADDQ(ldc, c)
+	}
+}
+
+// storeByVectorMask has a plain path for whole tiles, since masked stores are slow on some CPUs.
+func (s shape) storeByVectorMask(acc [][]vec, c, ldc gp) {
+	store, add := Load(Param("mask"), GP32()), Load(Param("add"), GP32())
+	whole := func(accumulate bool) {
+		for i := range acc {
+			for j, v := range acc[i] {
+				m := Mem{Base: c, Disp: s.bytes * j}
+				if accumulate {
+					s.add(m, v, v)
+				}
+				s.move(v, m)
+			}
+			ADDQ(ldc, c)
+		}
+	}
+	CMPL(store, U32(1<<(2*s.lanes())-1))
+	JNE(LabelRef("part"))
+	TESTL(add, add)
+	JZ(LabelRef("set"))
+	whole(true)
+	VZEROUPPER()
+	RET()
+	Label("set")
+	whole(false)
+	VZEROUPPER()
+	RET()
+	Label("part")
+	for j := range 2 {
+		row, ks, ka, t := GP64(), s.new(), s.new(), s.new()
+		MOVQ(c, row)
+		s.expand(store, j, ks)
+		s.expand(add, j, ka)
+		for i := range acc {
+			m := Mem{Base: row, Disp: s.bytes * j}
+			pick(s, VMASKMOVPS, VMASKMOVPD)(m, ka, t)
+			s.add(t, acc[i][j], acc[i][j])
+			pick(s, VMASKMOVPS, VMASKMOVPD)(acc[i][j], ks, m)
+			ADDQ(ldc, row)
+		}
+	}
+}
+
+// expand makes a vector mask of the bits of the j-th vector.
+func (s shape) expand(bits reg.Register, j int, v vec) {
+	VMOVD(bits, v.AsX())
+	if s.size == 8 {
+		VPBROADCASTQ(v.AsX(), v)
+		m := laneBits64(j * s.lanes())
+		VPAND(m, v, v)
+		VPCMPEQQ(m, v, v)
+		return
+	}
+	VPBROADCASTD(v.AsX(), v)
+	m := laneBits32(j * s.lanes())
+	VPAND(m, v, v)
+	VPCMPEQD(m, v, v)
+}
+
+// laneBits32 and laneBits64 return eight and four consecutive constants 1<<from, 1<<(from+1), …
+func laneBits32(from int) Mem {
+	for i := range 16 {
+		bits32(1 << i)
+	}
+	return bits32(1 << from)
+}
+
+func laneBits64(from int) Mem {
+	for i := range 8 {
+		bits64(1 << i)
+	}
+	return bits64(1 << from)
+}
+
+// transposer loads up to lanes rows of k elements, zero for the rows that are not there, and returns them and as many
+// spare registers; finish stores the k vectors, 128 bytes apart.
+func (s shape) transposer() (z, t []vec, finish func(z []vec)) {
+	r := start(s.name("transpose"),
+		fmt.Sprintf("func(k int, src *%[1]s, ld, rows int, dst *%[1]s, mask uint32)", s.elem()),
+		"k", "src", "ld", "rows", "dst")
+	km := K()
+	KMOVW(Load(Param("mask"), GP32()), km)
+	z, t = s.news(s.lanes()), s.news(s.lanes())
+	each(z, func(i int) { s.zero(z[i]) })
+	each(z, func(i int) {
+		s.moveZ(Mem{Base: r[1]}, km, z[i])
+		ADDQ(r[2], r[1])
+		DECQ(r[3])
+		JZ(LabelRef("loaded"))
+	})
+	Label("loaded")
+	return z, t, func(z []vec) {
+		each(z, func(i int) {
+			s.move(z[i], Mem{Base: r[4], Disp: 128 * i})
+			DECQ(r[0])
+			JZ(LabelRef("done"))
+		})
+		Label("done")
+		stop()
+	}
+}
+
+// transpose32avx512: dst[32·l + i] = src[i·ld + l] for i < 16 and l < k ≤ 16; mask = 1<<k − 1.
+func transpose32avx512() {
+	z, t, finish := shape{4, 64}.transposer()
+	for i := 0; i < 16; i += 2 {
+		VUNPCKLPS(z[i+1], z[i], t[i])
+		VUNPCKHPS(z[i+1], z[i], t[i+1])
+	}
+	for i := 0; i < 16; i += 4 {
+		VUNPCKLPD(t[i+2], t[i], z[i])
+		VUNPCKHPD(t[i+2], t[i], z[i+1])
+		VUNPCKLPD(t[i+3], t[i+1], z[i+2])
+		VUNPCKHPD(t[i+3], t[i+1], z[i+3])
+	}
+	for x := 4; x <= 8; x += 4 { // the 128-bit lanes, twice
+		for q := range 4 {
+			VSHUFF32X4(U8(0x88), z[x+q], z[q], t[q])
+			VSHUFF32X4(U8(0xdd), z[x+q], z[q], t[x+q])
+			VSHUFF32X4(U8(0x88), z[12+q], z[12-x+q], t[12-x+q])
+			VSHUFF32X4(U8(0xdd), z[12+q], z[12-x+q], t[12+q])
+		}
+		z, t = t, z
+	}
+	finish(z)
+}
+
+// transpose64avx512: dst[16·l + i] = src[i·ld + l] for i < 8 and l < k ≤ 8; mask = 1<<k − 1.
+func transpose64avx512() {
+	z, t, finish := shape{8, 64}.transposer()
+	for i := 0; i < 8; i += 2 {
+		VUNPCKLPD(z[i+1], z[i], t[i])
+		VUNPCKHPD(z[i+1], z[i], t[i+1])
+	}
+	// t[2i+h] holds, in its 128-bit lane q, column 2q+h of rows 2i and 2i+1.
+	for h := range 2 {
+		VSHUFF64X2(U8(0x88), t[2+h], t[h], z[h])     // lanes 0, 2 of rows 0..3
+		VSHUFF64X2(U8(0xdd), t[2+h], t[h], z[2+h])   // lanes 1, 3
+		VSHUFF64X2(U8(0x88), t[6+h], t[4+h], z[4+h]) // rows 4..7
+		VSHUFF64X2(U8(0xdd), t[6+h], t[4+h], z[6+h])
+	}
+	for h := range 2 {
+		VSHUFF64X2(U8(0x88), z[4+h], z[h], t[h])     // column h
+		VSHUFF64X2(U8(0xdd), z[4+h], z[h], t[4+h])   // column 4+h
+		VSHUFF64X2(U8(0x88), z[6+h], z[2+h], t[2+h]) // column 2+h
+		VSHUFF64X2(U8(0xdd), z[6+h], z[2+h], t[6+h]) // column 6+h
+	}
+	finish(t)
+}

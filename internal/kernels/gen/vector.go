@@ -1,0 +1,271 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+type (
+	vec  = reg.VecVirtual
+	gp   = reg.GPVirtual
+	mask = reg.OpmaskVirtual
+)
+
+// shape is an element type and a register width.
+type shape struct {
+	size  int // bytes an element: 4 or 8
+	bytes int // a vector: 64 or 32
+}
+
+func (s shape) lanes() int   { return s.bytes / s.size }
+func (s shape) elem() string { return map[int]string{4: "float32", 8: "float64"}[s.size] }
+
+// name appends what tells the variants of a function apart.
+func (s shape) name(base string) string {
+	return fmt.Sprint(base, 8*s.size, map[int]string{64: "avx512", 32: "avx2"}[s.bytes])
+}
+
+func (s shape) new() vec {
+	if s.bytes == 64 {
+		return ZMM()
+	}
+	return YMM()
+}
+
+func (s shape) news(n int) []vec {
+	v := make([]vec, n)
+	for i := range v {
+		v[i] = s.new()
+	}
+	return v
+}
+
+// pick takes the instruction of the element type.
+func pick[F any](s shape, single, double F) F {
+	if s.size == 8 {
+		return double
+	}
+	return single
+}
+
+func (s shape) add(o ...Op)      { pick(s, VADDPS, VADDPD)(o...) }
+func (s shape) sub(o ...Op)      { pick(s, VSUBPS, VSUBPD)(o...) }
+func (s shape) mul(o ...Op)      { pick(s, VMULPS, VMULPD)(o...) }
+func (s shape) div(o ...Op)      { pick(s, VDIVPS, VDIVPD)(o...) }
+func (s shape) sqrt(o ...Op)     { pick(s, VSQRTPS, VSQRTPD)(o...) }
+func (s shape) max(o ...Op)      { pick(s, VMAXPS, VMAXPD)(o...) }
+func (s shape) move(o ...Op)     { pick(s, VMOVUPS, VMOVUPD)(o...) }
+func (s shape) moveZ(m, k, v Op) { pick(s, VMOVUPS_Z, VMOVUPD_Z)(m, k, v) }
+func (s shape) fma231(o ...Op)   { pick(s, VFMADD231PS, VFMADD231PD)(o...) } // o2 += o0·o1
+func (s shape) fma213(o ...Op)   { pick(s, VFMADD213PS, VFMADD213PD)(o...) } // o2 = o1·o2 + o0
+
+func (s shape) broadcast(m, v Op) {
+	if s.size == 8 {
+		VBROADCASTSD(m, v)
+	} else {
+		VBROADCASTSS(m, v)
+	}
+}
+
+func (s shape) zero(v vec) {
+	if s.bytes == 64 {
+		VPXORQ(v, v, v)
+	} else {
+		VXORPS(v, v, v)
+	}
+}
+
+func each(x []vec, f func(i int)) {
+	for i := range x {
+		f(i)
+	}
+}
+
+// load and store move a vector, under a mask unless k is nil; masked lanes load zero.
+func (s shape) load(m Mem, k Op, v vec) {
+	if k == nil {
+		s.move(m, v)
+	} else {
+		s.moveZ(m, k, v)
+	}
+}
+
+func (s shape) store(v vec, k Op, m Mem) {
+	if k == nil {
+		s.move(v, m)
+	} else {
+		s.move(v, k, m)
+	}
+}
+
+// constant pools, one a width, in the order of first use.
+var (
+	pool32 []uint32
+	pool64 []uint64
+)
+
+func poolName(size int) string { return fmt.Sprint("pool", 8*size) }
+
+func indexOf[T comparable](pool *[]T, v T) int {
+	for i, p := range *pool {
+		if p == v {
+			return i
+		}
+	}
+	*pool = append(*pool, v)
+	return len(*pool) - 1
+}
+
+// bits32 and bits64 return the address of a constant.
+func bits32(v uint32) Mem {
+	return NewDataAddr(Symbol{Name: poolName(4), Static: true}, 4*indexOf(&pool32, v))
+}
+
+func bits64(v uint64) Mem {
+	return NewDataAddr(Symbol{Name: poolName(8), Static: true}, 8*indexOf(&pool64, v))
+}
+
+func (s shape) constant(c float64) Mem {
+	if s.size == 8 {
+		return bits64(math.Float64bits(c))
+	}
+	return bits32(math.Float32bits(float32(c)))
+}
+
+func emitConstants(string) {
+	if len(pool64) > 0 {
+		GLOBL(poolName(8), RODATA|NOPTR)
+		for i, v := range pool64 {
+			DATA(8*i, U64(v))
+		}
+	}
+	if len(pool32) > 0 {
+		GLOBL(poolName(4), RODATA|NOPTR)
+		for i, v := range pool32 {
+			DATA(4*i, U32(v))
+		}
+	}
+}
+
+// regs holds the constants of the function being written.
+var regs map[float64]vec
+
+// consts broadcasts constants; it belongs before the first loop.
+func (s shape) consts(cs ...float64) {
+	for _, c := range cs {
+		if _, ok := regs[c]; !ok {
+			regs[c] = s.new()
+			s.broadcast(s.constant(c), regs[c])
+		}
+	}
+}
+
+// c returns a constant that consts has loaded.
+func c(v float64) vec {
+	r, ok := regs[v]
+	if !ok {
+		panic(fmt.Sprint("constant not loaded: ", v))
+	}
+	return r
+}
+
+// start begins a function and loads the named parameters.
+func start(name, sig string, params ...string) (r []gp) {
+	TEXT(name, NOSPLIT, sig)
+	Pragma("noescape")
+	for _, p := range params {
+		r = append(r, GP64())
+		Load(Param(p), r[len(r)-1])
+	}
+	regs = map[float64]vec{}
+	return r
+}
+
+// scalar broadcasts a floating-point parameter.
+func (s shape) scalar(name string) vec {
+	p, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := s.new()
+	s.broadcast(p.Addr, v)
+	return v
+}
+
+func stop() {
+	VZEROUPPER()
+	RET()
+}
+
+var labels int
+
+func label(name string) string {
+	labels++
+	return fmt.Sprint(name, labels)
+}
+
+// low sets k to the low n lanes, n < 256.
+func (s shape) low(n gp, k mask) {
+	ones, m := GP32(), GP32()
+	MOVL(U32(1<<s.lanes()-1), ones)
+	BZHIL(n.As32(), ones, m)
+	KMOVW(m, k)
+}
+
+// span walks over n elements at once from several pointers, neither of which it changes: first unroll full vectors at a
+// time, then one at a time, the last under a mask (AVX-512 only). body is given the mask, nil for none, and the address
+// of its i-th vector from a pointer.
+func (s shape) span(n gp, unroll int, body func(u int, k Op, at func(p gp, i int) Mem)) {
+	count, index, step := GP64(), GP64(), unroll*s.lanes()
+	loop, tail, one, done := label("loop"), label("tail"), label("one"), label("done")
+	at := func(p gp, i int) Mem {
+		return Mem{Base: p, Index: index, Scale: uint8(s.size), Disp: s.bytes * i}
+	}
+	MOVQ(n, count)
+	XORQ(index, index)
+	SUBQ(U32(uint32(step)), count)
+	JL(LabelRef(tail))
+	Label(loop)
+	body(unroll, nil, at)
+	ADDQ(U32(uint32(step)), index)
+	SUBQ(U32(uint32(step)), count)
+	JGE(LabelRef(loop))
+	Label(tail)
+	ADDQ(U32(uint32(step)), count)
+	JZ(LabelRef(done))
+	Label(one)
+	k := K()
+	s.low(count, k)
+	body(1, k, at)
+	ADDQ(U32(uint32(s.lanes())), index)
+	SUBQ(U32(uint32(s.lanes())), count)
+	JG(LabelRef(one))
+	Label(done)
+}
+
+// fold reduces the accumulators, and then the lanes of the first, with op; every lane of acc[0] holds the result.
+func (s shape) fold(acc []vec, op func(...Op)) {
+	for n := len(acc) / 2; n > 0; n /= 2 {
+		for i := range n {
+			op(acc[i+n], acc[i], acc[i])
+		}
+	}
+	t, v := s.new(), acc[0]
+	for _, imm := range []uint8{0x4e, 0xb1} { // halves, then quarters, of a zmm
+		VSHUFF64X2(U8(imm), v, v, t)
+		op(t, v, v)
+	}
+	if s.size == 8 {
+		VPERMILPD(U8(0x55), v, t)
+		op(t, v, v)
+		return
+	}
+	for _, imm := range []uint8{0x4e, 0xb1} {
+		VPERMILPS(U8(imm), v, t)
+		op(t, v, v)
+	}
+}
