@@ -187,7 +187,6 @@ func (b *Builder) Apply(op Op, in ...*Node) *Node {
 	}
 }
 
-
 // guard turns a panic of network code after a failed call (on the shape of a harmless node, say) into that failure.
 func (b *Builder) guard(f func()) (err error) {
 	defer func() {

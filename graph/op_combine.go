@@ -107,8 +107,8 @@ func shiftKernel[T Float](c float64) func(dst []T, src [][]T, _ []T) {
 	}
 }
 
-func (o shift) VJP(_ *Builder, _ []bool, _ []*Node, _, ct *Node) []*Node   { return []*Node{ct} }
-func (o shift) JVP(_ *Builder, _ []*Node, _ *Node, d []*Node) *Node { return d[0] }
+func (o shift) VJP(_ *Builder, _ []bool, _ []*Node, _, ct *Node) []*Node { return []*Node{ct} }
+func (o shift) JVP(_ *Builder, _ []*Node, _ *Node, d []*Node) *Node      { return d[0] }
 
 // product is the elementwise product, quotient the elementwise quotient, of two nodes of one shape.
 type (

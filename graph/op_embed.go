@@ -19,7 +19,9 @@ func (b *Builder) Sinusoid(t *Node, freqs []float64) *Node {
 	return b.Apply(sinusoid{freqs: slices.Clone(freqs)}, t)
 }
 
-func (o sinusoid) String() string { return fmt.Sprintf("sinusoid[%d, order %d]", len(o.freqs), o.order) }
+func (o sinusoid) String() string {
+	return fmt.Sprintf("sinusoid[%d, order %d]", len(o.freqs), o.order)
+}
 func (o sinusoid) Shape(in []Shape) (Shape, error) {
 	if len(in[0]) != 1 || len(o.freqs) == 0 {
 		return nil, fmt.Errorf("times of shape %v and %d frequencies; (batch) and at least one are needed", in[0], len(o.freqs))

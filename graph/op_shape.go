@@ -15,7 +15,9 @@ func prod(s []int) int {
 }
 
 // around splits a shape at an axis: the number of elements before, of and after it.
-func around(s Shape, axis int) (outer, n, inner int) { return prod(s[:axis]), s[axis], prod(s[axis+1:]) }
+func around(s Shape, axis int) (outer, n, inner int) {
+	return prod(s[:axis]), s[axis], prod(s[axis+1:])
+}
 
 func (b *Builder) axis(what string, x *Node, axis int) bool {
 	if b.err == nil && (axis < 0 || axis >= x.Dims()) {
