@@ -1,0 +1,91 @@
+package ode
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// KnotError carries the coefficients of x_0, ε and every draw through the code of an Exact plan, an evaluation giving
+// what its [Prediction] stands for. At each knot the state must then be α x_0 + σ ε in distribution: α is compared with
+// the first coefficient, and σ² with the sum of the squares of the others. It returns nil for a plan that is not Exact
+// or has no knots.
+//
+// An input is taken at the knot whose register it is, else at the first knot. Clipping counts as the identity. A relative
+// 1e-10 is allowed, many times what float64 coefficients lose over a thousand steps.
+func (p *Plan) KnotError() error {
+	if !p.Exact || len(p.Knots) == 0 {
+		return nil
+	}
+	n := 2 + p.Draws()
+	value := make([][]float64, p.Regs)
+	for _, port := range p.Inputs {
+		if tapOfPort(port.Name) != "" {
+			continue
+		}
+		knot := max(0, slices.IndexFunc(p.Knots, func(k Knot) bool { return k.Reg == port.Reg }))
+		at := p.Schedule.At(p.Knots[knot].T)
+		value[port.Reg] = make([]float64, n)
+		value[port.Reg][0], value[port.Reg][1] = at.Alpha, at.Sigma
+	}
+	for i := range p.Code {
+		in := &p.Code[i]
+		v := make([]float64, n)
+		switch in.Op {
+		case Combine:
+			if !in.plain() {
+				return fmt.Errorf("knot check: instruction %d has fields of coefficients, so the plan cannot be Exact", i)
+			}
+			for _, t := range in.Terms {
+				for k, x := range value[t.Reg] {
+					v[k] += t.C * x
+				}
+			}
+		case Evaluate:
+			if in.Times != nil {
+				return fmt.Errorf("knot check: evaluation %d has a time for each sample, so the plan cannot be Exact", in.Index)
+			}
+			at := Point{T: in.T, Alpha: 1, Sigma: in.T}
+			if p.Raw != Denoiser {
+				at = p.Schedule.At(in.T)
+			}
+			var err error
+			if v[0], v[1], err = p.Raw.Of(at); err != nil {
+				return fmt.Errorf("knot check: evaluation %d at %g: %w", in.Index, in.T, err)
+			}
+			if n > 2 && at.Sigma > 0 {
+				// With draws, ε at a state is all that the state holds beside α x_0, in units of σ.
+				eps := v[1]
+				v[0], v[1] = v[0]-eps*at.Alpha/at.Sigma, 0
+				for k, x := range value[in.Src] {
+					v[k] += eps * x / at.Sigma
+				}
+			}
+		case Draw:
+			v[2+in.Index] = 1
+		case Clip:
+			copy(v, value[in.Src])
+		default:
+			return fmt.Errorf("knot check: instruction %d is %v, so the plan cannot be Exact", i, in.Op)
+		}
+		value[in.Dst] = v
+	}
+	for i, k := range p.Knots {
+		at, v := p.Schedule.At(k.T), value[k.Reg]
+		if len(v) == 0 {
+			return fmt.Errorf("knot check: knot %d is a tap", i)
+		}
+		size := math.Abs(at.Alpha) + at.Sigma
+		if math.Abs(v[0]-at.Alpha) > 1e-10*math.Abs(at.Alpha)+1e-13*size || math.IsNaN(v[0]) {
+			return fmt.Errorf("knot check: at knot %d (t=%g) the coefficient of x_0 is %.12g, but α is %.12g", i, k.T, v[0], at.Alpha)
+		}
+		variance := 0.0
+		for _, c := range v[1:] {
+			variance += c * c
+		}
+		if want := at.Sigma * at.Sigma; math.Abs(variance-want) > 2e-10*want+1e-15*size*size || math.IsNaN(variance) {
+			return fmt.Errorf("knot check: at knot %d (t=%g) the variance of the noise is %.12g, but σ² is %.12g", i, k.T, variance, want)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package ode
+
+// A Layout places the registers of a plan in buffers.
+type Layout struct {
+	Slot []int    // the buffer of each register, −1 for one that nothing writes
+	Tap  []string // what each buffer is sized for: a tap, or "" for a state
+}
+
+// Buffers is how many buffers a run needs.
+func (l Layout) Buffers() int { return len(l.Tap) }
+
+// Live finds, by the last read of each register, which registers can share a buffer. Ports and the registers in keep
+// keep their buffer to the end, so that they can be read when the run is over; the state at a knot stays until its step is
+// over. A Combine may write the buffer of a term that it is the last to read, if all its coefficients are plain numbers.
+//
+// The plan must pass [Plan.Verify].
+func (p *Plan) Live(keep ...Reg) Layout {
+	tap, err := p.taps()
+	if err != nil {
+		panic("ode: Live of a plan that Verify refuses: " + err.Error())
+	}
+	const always = 1 << 62
+	last := make([]int, p.Regs) // position of the last read, −1 if none
+	for r := range last {
+		last[r] = -1
+	}
+	read := func(r Reg, pos int) { last[r] = max(last[r], pos) }
+	for i := range p.Code {
+		p.Code[i].reads(func(r Reg) { read(r, i) })
+	}
+	for _, k := range p.products {
+		for _, t := range k.terms {
+			read(t.cot, k.pos)
+		}
+	}
+	for step, pos := range p.stepEnds() {
+		if step >= 0 && step+1 < len(p.Knots) {
+			read(p.Knots[step+1].Reg, pos)
+		}
+	}
+	for _, ports := range [][]Port{p.Inputs, p.Outputs} {
+		for _, port := range ports {
+			last[port.Reg] = always
+		}
+	}
+	for _, r := range keep {
+		last[r] = always
+	}
+
+	l := Layout{Slot: make([]int, p.Regs)}
+	for r := range l.Slot {
+		l.Slot[r] = -1
+	}
+	free := map[string][]int{}
+	take := func(r Reg) {
+		f := free[tap[r]]
+		if len(f) == 0 {
+			l.Slot[r] = len(l.Tap)
+			l.Tap = append(l.Tap, tap[r])
+			return
+		}
+		l.Slot[r] = f[len(f)-1]
+		free[tap[r]] = f[:len(f)-1]
+	}
+	expires := make(map[int][]Reg)
+	for r, pos := range last {
+		expires[pos] = append(expires[pos], Reg(r))
+	}
+	release := func(rs []Reg) {
+		for _, r := range rs {
+			free[tap[r]] = append(free[tap[r]], l.Slot[r])
+		}
+	}
+	for _, port := range p.Inputs {
+		take(port.Reg)
+	}
+	for i := range p.Code {
+		in := &p.Code[i]
+		inPlace := in.Op == Combine && in.plain()
+		if inPlace {
+			release(expires[i])
+		}
+		in.writes(take)
+		if !inPlace {
+			release(expires[i])
+		}
+		in.writes(func(r Reg) {
+			if last[r] < i { // never read
+				release([]Reg{r})
+			}
+		})
+	}
+	return l
+}
+
+// stepEnds yields the position of the last instruction of every step.
+func (p *Plan) stepEnds() map[int]int {
+	end := map[int]int{}
+	for i := range p.Code {
+		end[p.Code[i].Step] = i
+	}
+	return end
+}
+
+// plain says whether a Combine has numbers for all its coefficients.
+func (in *Instr) plain() bool {
+	if in.Bias != nil {
+		return false
+	}
+	for _, t := range in.Terms {
+		if t.Elements != nil || t.Samples != nil {
+			return false
+		}
+	}
+	return true
+}
