@@ -1,0 +1,321 @@
+package exact
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/ebb-go/ebb/ode"
+)
+
+// Mixture is data of isotropic Gaussian components. With V_k = α²·c_k + σ², d_k = x − α·μ_k and the responsibilities
+// r_k ∝ w_k·V_k^{−D/2}·exp(−|d_k|²/2V_k),
+//
+//	x̂_0 = Σ r_k (μ_k + (α·c_k/V_k)·d_k)        ε̂ = Σ r_k (σ/V_k)·d_k        ∇ log p = −Σ r_k d_k/V_k
+//
+// Responsibilities are formed in logarithms, so far tails and σ → 0 neither overflow nor divide by 0. Components of
+// variance 0 at the points of a data set give its ideal denoiser, for σ > 0.
+//
+// Its parameters as a [Field] are "means" [K, D], "weights" [K] and "variances" [K], the same numbers as the fields:
+// gradients with respect to weights are of weights as given (positive, any sum), not of their logarithms.
+type Mixture struct {
+	Weights   []float64   // one a component, above 0; any sum
+	Means     [][]float64 // one vector a component
+	Variances []float64   // one a component, 0 or more
+}
+
+// Dim is the number of elements of one sample.
+func (m Mixture) Dim() int {
+	if len(m.Means) == 0 {
+		return 0
+	}
+	return len(m.Means[0])
+}
+
+// Predict writes the wanted prediction; see [Model].
+func (m Mixture) Predict(dst, x []float64, at ode.Point, want ode.Prediction) error {
+	return predict(m, dst, x, at, want)
+}
+
+func (m Mixture) check() error {
+	if len(m.Means) == 0 || len(m.Means[0]) == 0 {
+		return fmt.Errorf("exact: Mixture without Means; want one vector a component, of one element or more")
+	}
+	if len(m.Weights) != len(m.Means) || len(m.Variances) != len(m.Means) {
+		return fmt.Errorf("exact: Mixture with %d means, %d weights, %d variances; want as many of each", len(m.Means), len(m.Weights), len(m.Variances))
+	}
+	for i, mean := range m.Means {
+		if len(mean) != len(m.Means[0]) {
+			return fmt.Errorf("exact: Means[%d] has %d elements and Means[0] %d; want the same", i, len(mean), len(m.Means[0]))
+		}
+		if err := checkFinite(fmt.Sprintf("Means[%d]", i), mean); err != nil {
+			return err
+		}
+	}
+	if err := checkPositive("Weights", m.Weights); err != nil {
+		return err
+	}
+	return checkVariances("Variances", m.Variances)
+}
+
+func (m Mixture) kernel() (kernel, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	n := len(m.Means)
+	scratch := make([]float64, 7*n)
+	cut := func() []float64 {
+		s := scratch[:n:n]
+		scratch = scratch[n:]
+		return s
+	}
+	return &mixture{
+		n:       m.Dim(),
+		means:   slices.Concat(m.Means...),
+		weights: slices.Clone(m.Weights), variances: slices.Clone(m.Variances),
+		marginal: cut(), gain: cut(), base: cut(),
+		share: cut(), square: cut(), slope: cut(), dgain: cut(),
+	}, nil
+}
+
+// PosteriorVariance writes Var(x_0 | x_t) of each element of each sample to dst: the mean of the components' variances
+// c_k·σ²/V_k and the variance of their means.
+func (m Mixture) PosteriorVariance(dst, x []float64, at ode.Point) error {
+	kn, err := preparedAt(m, at, ode.Data)
+	if err != nil {
+		return err
+	}
+	k := kn.(*mixture)
+	if err := checkSamples(k.n, dst, x); err != nil {
+		return err
+	}
+	data := make([]float64, k.n)
+	for n := k.n; len(x) > 0; dst, x = dst[n:], x[n:] {
+		k.eval(data, x[:n])
+		clear(dst[:n])
+		for j, r := range k.share {
+			within := k.variances[j] * (at.Sigma / k.marginal[j]) * at.Sigma
+			for i, mean := range k.mean(j) {
+				diff := mean + k.gain[j]*(x[i]-at.Alpha*mean) - data[i]
+				dst[i] += r * (within + diff*diff)
+			}
+		}
+	}
+	return nil
+}
+
+// LogDensity is log p_t(x) of one sample.
+func (m Mixture) LogDensity(x []float64, at ode.Point) (float64, error) {
+	kn, err := preparedAt(m, at, ode.Noise)
+	if err != nil {
+		return 0, err
+	}
+	k := kn.(*mixture)
+	if len(x) != k.n {
+		return 0, fmt.Errorf("exact: x has %d elements; want one sample of %d", len(x), k.n)
+	}
+	var total float64
+	for _, w := range k.weights {
+		total += w
+	}
+	return k.shares(x) - math.Log(total) - float64(k.n)/2*math.Log(2*math.Pi), nil
+}
+
+// Sample fills dst with exact samples of x_t = α·x_0 + σ·ε, one after the other. The i-th depends on seed and i alone,
+// and its x_0 and ε are the same at every point: {Alpha: 1} gives x_0.
+func (m Mixture) Sample(dst []float64, at ode.Point, seed uint64) error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	upto := make([]float64, len(m.Weights))
+	var total float64
+	for i, w := range m.Weights {
+		total += w
+		upto[i] = total
+	}
+	return sample(dst, m.Dim(), at, seed, func(x0 []float64, uniform float64) {
+		j := 0
+		for j < len(upto)-1 && uniform*total >= upto[j] {
+			j++
+		}
+		deviation := math.Sqrt(m.Variances[j])
+		for i, normal := range x0 {
+			x0[i] = m.Means[j][i] + deviation*normal
+		}
+	})
+}
+
+type mixture struct {
+	n                         int
+	means, weights, variances []float64
+	c                         coefficients
+
+	// V_k, P_k = (A·α·c_k + B·σ)/V_k, log w_k − D/2·log V_k: of the present time.
+	marginal, gain, base []float64
+	// r_k, |d_k|², and scratch: of the present sample.
+	share, square, slope, dgain []float64
+}
+
+func (k *mixture) dim() int { return k.n }
+
+func (k *mixture) mean(j int) []float64 { return k.means[j*k.n : (j+1)*k.n] }
+
+func (k *mixture) parameters() []parameter {
+	n := len(k.weights)
+	return []parameter{
+		{"means", []int{n, k.n}, k.means, func(v []float64) error { return checkFinite("means", v) }},
+		{"weights", []int{n}, k.weights, func(v []float64) error { return checkPositive("weights", v) }},
+		{"variances", []int{n}, k.variances, func(v []float64) error { return checkVariances("variances", v) }},
+	}
+}
+
+func (k *mixture) prepare(c coefficients) error {
+	k.c = c
+	for j, variance := range k.variances {
+		v := c.alpha*c.alpha*variance + c.sigma*c.sigma
+		if err := checkMarginal(v, c); err != nil {
+			return err
+		}
+		k.marginal[j] = v
+		k.gain[j] = (c.data*c.alpha*variance + c.noise) / v
+		k.base[j] = math.Log(k.weights[j]) - float64(k.n)/2*math.Log(v)
+	}
+	return nil
+}
+
+// shares computes r_k and |d_k|² and returns log Σ w_k·V_k^{−D/2}·exp(−|d_k|²/2V_k).
+func (k *mixture) shares(x []float64) float64 {
+	top := math.Inf(-1)
+	for j := range k.share {
+		var square float64
+		for i, mean := range k.mean(j) {
+			d := x[i] - k.c.alpha*mean
+			square += d * d
+		}
+		k.square[j] = square
+		l := k.base[j] - square/(2*k.marginal[j])
+		k.share[j] = l
+		top = max(top, l)
+	}
+	var sum float64
+	for j, l := range k.share {
+		e := math.Exp(l - top)
+		k.share[j] = e
+		sum += e
+	}
+	for j := range k.share {
+		k.share[j] /= sum
+	}
+	return top + math.Log(sum)
+}
+
+func (k *mixture) eval(dst, x []float64) {
+	k.shares(x)
+	clear(dst)
+	for j, r := range k.share {
+		// A·μ + P·(x − α·μ)
+		onMean, onX := r*(k.c.data-k.gain[j]*k.c.alpha), r*k.gain[j]
+		for i, mean := range k.mean(j) {
+			dst[i] += onMean*mean + onX*x[i]
+		}
+	}
+}
+
+func (k *mixture) jvp(dst, x []float64, d *direction) {
+	c := k.c
+	k.shares(x)
+	var average float64
+	for j := range k.share {
+		var dvariance float64
+		if p := d.params[2]; p != nil {
+			dvariance = p[j]
+		}
+		v, variance := k.marginal[j], k.variances[j]
+		dmarginal := 2*c.alpha*variance*d.rate.alpha + 2*c.sigma*d.rate.sigma + c.alpha*c.alpha*dvariance
+		k.dgain[j] = (d.rate.data*c.alpha*variance + c.data*(d.rate.alpha*variance+c.alpha*dvariance) + d.rate.noise -
+			k.gain[j]*dmarginal) / v
+		var inner float64 // ⟨d_k, its derivative⟩
+		for i, mean := range k.mean(j) {
+			inner += (x[i] - c.alpha*mean) * k.diffRate(i, j, mean, d)
+		}
+		slope := (k.square[j]/v-float64(k.n))*dmarginal/(2*v) - inner/v
+		if p := d.params[1]; p != nil {
+			slope += p[j] / k.weights[j]
+		}
+		k.slope[j] = slope
+		average += k.share[j] * slope
+	}
+	clear(dst)
+	for j, r := range k.share {
+		dr := r * (k.slope[j] - average)
+		for i, mean := range k.mean(j) {
+			diff := x[i] - c.alpha*mean
+			f := c.data*mean + k.gain[j]*diff
+			df := d.rate.data*mean + k.dgain[j]*diff + k.gain[j]*k.diffRate(i, j, mean, d)
+			if p := d.params[0]; p != nil {
+				df += c.data * p[j*k.n+i]
+			}
+			dst[i] += dr*f + r*df
+		}
+	}
+}
+
+// diffRate is the derivative of element i of d_j.
+func (k *mixture) diffRate(i, j int, mean float64, d *direction) float64 {
+	rate := -d.rate.alpha * mean
+	if d.x != nil {
+		rate += d.x[i]
+	}
+	if p := d.params[0]; p != nil {
+		rate -= k.c.alpha * p[j*k.n+i]
+	}
+	return rate
+}
+
+func (k *mixture) vjp(g *gradient, cotangent, x []float64) {
+	c := k.c
+	k.shares(x)
+	var average float64
+	for j := range k.share {
+		var onMean, onDiff float64
+		for i, mean := range k.mean(j) {
+			onMean += cotangent[i] * mean
+			onDiff += cotangent[i] * (x[i] - c.alpha*mean)
+		}
+		k.slope[j] = c.data*onMean + k.gain[j]*onDiff
+		k.dgain[j] = onDiff
+		average += k.share[j] * k.slope[j]
+	}
+	g.rate = coefficients{}
+	if g.x != nil {
+		clear(g.x)
+	}
+	for j, r := range k.share {
+		v, variance := k.marginal[j], k.variances[j]
+		ulogit := r * (k.slope[j] - average)
+		ugain := r * k.dgain[j] / v // of the numerator of the gain
+		umarginal := ulogit*(k.square[j]/v-float64(k.n))/(2*v) - ugain*k.gain[j]
+		g.rate.alpha += c.data*variance*ugain + 2*c.alpha*variance*umarginal
+		g.rate.sigma += 2 * c.sigma * umarginal
+		g.rate.data += c.alpha * variance * ugain
+		g.rate.noise += ugain
+		if p := g.params[1]; p != nil {
+			p[j] += ulogit / k.weights[j]
+		}
+		if p := g.params[2]; p != nil {
+			p[j] += c.alpha * (c.alpha*umarginal + c.data*ugain)
+		}
+		onCotangent, onDiff := r*k.gain[j], -ulogit/v
+		for i, mean := range k.mean(j) {
+			udiff := onCotangent*cotangent[i] + onDiff*(x[i]-c.alpha*mean)
+			if g.x != nil {
+				g.x[i] += udiff
+			}
+			if p := g.params[0]; p != nil {
+				p[j*k.n+i] += c.data*r*cotangent[i] - c.alpha*udiff
+			}
+			g.rate.alpha -= mean * udiff
+			g.rate.data += r * mean * cotangent[i]
+		}
+	}
+}

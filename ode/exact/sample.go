@@ -1,0 +1,37 @@
+package exact
+
+import (
+	"fmt"
+
+	"github.com/ebb-go/ebb/internal/rng"
+	"github.com/ebb-go/ebb/ode"
+)
+
+// Streams of this package, away from the small numbers under which samplers draw: the same seed may be used for both.
+const (
+	dataStream  = 0x6578616374 + iota // x_0
+	noiseStream                       // ε
+)
+
+// sample fills dst with samples of x_t; place turns standard normals into an x_0, given a uniform number.
+func sample(dst []float64, dim int, at ode.Point, seed uint64, place func(x0 []float64, uniform float64)) error {
+	if len(dst)%dim != 0 {
+		return fmt.Errorf("exact: dst has %d elements; want a multiple of the dimension %d", len(dst), dim)
+	}
+	if _, err := coefficientsAt(at, ode.Noise); err != nil {
+		return err
+	}
+	noise := make([]float64, dim)
+	var uniform [1]float64
+	for i := range len(dst) / dim {
+		x := dst[i*dim : (i+1)*dim]
+		rng.Normal(x, seed, dataStream, uint64(i))
+		rng.Uniform(uniform[:], seed, dataStream, uint64(i))
+		place(x, uniform[0])
+		rng.Normal(noise, seed, noiseStream, uint64(i))
+		for j := range x {
+			x[j] = at.Alpha*x[j] + at.Sigma*noise[j]
+		}
+	}
+	return nil
+}
