@@ -28,7 +28,7 @@ func (c coefficients) scaled(f float64) coefficients {
 // coordinates, where α is 1.
 func coefficientsAt(at ode.Point, want ode.Prediction) (coefficients, error) {
 	a, s := at.Alpha, at.Sigma
-	if !(a >= 0 && s >= 0) || math.IsInf(a, 0) || math.IsInf(s, 0) {
+	if !(a >= 0 && s >= 0 && finite(a) && finite(s)) {
 		return coefficients{}, fmt.Errorf("exact: point with α = %v, σ = %v; want both finite, 0 or more", a, s)
 	}
 	c := coefficients{alpha: a, sigma: s}
@@ -40,17 +40,26 @@ func coefficientsAt(at ode.Point, want ode.Prediction) (coefficients, error) {
 	case ode.Velocity:
 		c.data, c.noise, c.bump = -s, a*s, -s*s-a*a
 	case ode.FlowVelocity:
+		if !finite(at.DAlpha) || !finite(at.DSigma) {
+			return coefficients{}, fmt.Errorf("exact: flow velocity at t = %v, where (α', σ') = (%v, %v); want a time where both are finite, or another prediction", at.T, at.DAlpha, at.DSigma)
+		}
 		c.data, c.noise, c.bump = at.DAlpha, s*at.DSigma, at.DAlpha*s-at.DSigma*a
 	case ode.Score:
 		c.noise, c.bump = -1, a/s
 	default:
-		return coefficients{}, fmt.Errorf("exact: unknown prediction %d; want one of the predictions of package ode", int(want))
+		return coefficients{}, fmt.Errorf("exact: %v is not a prediction; want one of Noise to Denoiser", want)
 	}
 	return c, nil
 }
 
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
 // ratesAt is the time derivative of coefficientsAt. Only the flow velocity needs the second derivatives.
-func ratesAt(at ode.Point, ddAlpha, ddSigma float64, want ode.Prediction) coefficients {
+func ratesAt(at ode.Point, ddAlpha, ddSigma float64, want ode.Prediction) (coefficients, error) {
+	if !finite(at.DAlpha) || !finite(at.DSigma) || !finite(ddAlpha) || !finite(ddSigma) {
+		return coefficients{}, fmt.Errorf("exact: derivative with respect to time at t = %v, where (α', σ') = (%v, %v) and (α'', σ'') = (%v, %v); want a time where they are finite",
+			at.T, at.DAlpha, at.DSigma, ddAlpha, ddSigma)
+	}
 	a, s, da, ds := at.Alpha, at.Sigma, at.DAlpha, at.DSigma
 	c := coefficients{alpha: da, sigma: ds}
 	switch want {
@@ -65,13 +74,13 @@ func ratesAt(at ode.Point, ddAlpha, ddSigma float64, want ode.Prediction) coeffi
 	case ode.Score:
 		c.bump = (da*s - a*ds) / (s * s)
 	}
-	return c
+	return c, nil
 }
 
 // Curved is a schedule that knows its second derivatives. A [Field] of flow velocity asks for them when a derivative
 // with respect to time is wanted. For a schedule that is not Curved it takes differences of order 8 of DAlpha and
 // DSigma, their step a hundredth of the distance to the data end of the domain and at most 1/500 of the domain: about
-// 1e-10 relative on smooth schedules, and meaningless on tabulated ones, which should be Curved.
+// 1e-10 relative on smooth schedules, but meaningless across a kink. [ode.Discrete] has kinks and is treated as Curved.
 type Curved interface {
 	Curvature(t float64) (ddAlpha, ddSigma float64)
 }
@@ -79,6 +88,12 @@ type Curved interface {
 func curvature(s ode.Schedule, t float64) (ddAlpha, ddSigma float64) {
 	if c, ok := s.(Curved); ok {
 		return c.Curvature(t)
+	}
+	if _, ok := s.(*ode.Discrete); ok {
+		// ln α is linear here, and α² + σ² = 1 differentiated twice gives σ''.
+		pt := s.At(t)
+		ddAlpha = pt.DAlpha * pt.DAlpha / pt.Alpha
+		return ddAlpha, -(pt.DAlpha*pt.DAlpha + pt.Alpha*ddAlpha + pt.DSigma*pt.DSigma) / pt.Sigma
 	}
 	const half = 4
 	lo, hi := s.Domain()

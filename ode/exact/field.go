@@ -247,7 +247,11 @@ func (f *Field[T]) at(c ode.Call[T], i int, rates bool) error {
 		if f.prediction == ode.FlowVelocity {
 			ddAlpha, ddSigma = curvature(f.schedule, f.point.T)
 		}
-		f.rate, f.rated = ratesAt(f.point, ddAlpha, ddSigma, f.prediction), true
+		rate, err := ratesAt(f.point, ddAlpha, ddSigma, f.prediction)
+		if err != nil {
+			return err
+		}
+		f.rate, f.rated = rate, true
 	}
 	return nil
 }

@@ -47,8 +47,8 @@ func TestFlowSolvesTheODE(t *testing.T) {
 func TestFlowReachesBothEnds(t *testing.T) {
 	for _, m := range []flowing{gaussian3(), models()[4].model.(Bumped)} {
 		x := normals(m.Dim(), 1)
-		data := flowed(t, m, x, flow{}, 1, 0)
-		require.InDeltaSlice(t, x, flowed(t, m, data, flow{}, 0, 1), 1e-13)
+		data := flowed(t, m, x, ode.Flow{}, 1, 0)
+		require.InDeltaSlice(t, x, flowed(t, m, data, ode.Flow{}, 0, 1), 1e-13)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestFlowJacobianIsTheDerivativeOfFlow(t *testing.T) {
 	g := gaussian3()
 	x, direction := normals(3, 1), normals(3, 2)
 	diagonal := make([]float64, 3)
-	require.NoError(t, g.FlowJacobian(diagonal, linear{}, 1, .01))
+	require.NoError(t, g.FlowJacobian(diagonal, ode.VPLinear{}, 1, .01))
 	for i := range diagonal {
 		diagonal[i] *= direction[i]
 	}
@@ -65,7 +65,7 @@ func TestFlowJacobianIsTheDerivativeOfFlow(t *testing.T) {
 		for i := range x {
 			moved[i] = x[i] + h*direction[i]
 		}
-		return flowed(t, g, moved, linear{}, 1, .01)
+		return flowed(t, g, moved, ode.VPLinear{}, 1, .01)
 	}
 	require.Less(t, differs(move, diagonal, 1), 1e-12)
 }

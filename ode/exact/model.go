@@ -2,7 +2,6 @@ package exact
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/ebb-go/ebb/ode"
 )
@@ -94,7 +93,7 @@ func checkSamples(dim int, dst, x []float64) error {
 
 func checkFinite(name string, value []float64) error {
 	for i, v := range value {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
+		if !finite(v) {
 			return fmt.Errorf("exact: %s[%d] is %v; want a finite number", name, i, v)
 		}
 	}
@@ -103,7 +102,7 @@ func checkFinite(name string, value []float64) error {
 
 func checkVariances(name string, value []float64) error {
 	for i, v := range value {
-		if !(v >= 0) || math.IsInf(v, 0) {
+		if !(v >= 0 && finite(v)) {
 			return fmt.Errorf("exact: %s[%d] is %v; want a finite variance, 0 or more", name, i, v)
 		}
 	}
@@ -112,7 +111,7 @@ func checkVariances(name string, value []float64) error {
 
 func checkPositive(name string, value []float64) error {
 	for i, v := range value {
-		if !(v > 0) || math.IsInf(v, 0) {
+		if !(v > 0 && finite(v)) {
 			return fmt.Errorf("exact: %s[%d] is %v; want a finite number above 0", name, i, v)
 		}
 	}
@@ -121,7 +120,7 @@ func checkPositive(name string, value []float64) error {
 
 // checkMarginal reports a variance of x_t that no density belongs to.
 func checkMarginal(v float64, c coefficients) error {
-	if v > 0 && !math.IsInf(v, 0) {
+	if v > 0 && finite(v) {
 		return nil
 	}
 	return fmt.Errorf("exact: x_t has the variance %v at α = %v, σ = %v; want it positive and finite (a model without variance is defined for σ > 0 only)", v, c.alpha, c.sigma)

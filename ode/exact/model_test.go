@@ -28,7 +28,9 @@ func mixture5() Mixture {
 	}
 }
 
-func gaussian3() Gaussian { return Gaussian{Mean: []float64{.5, -1, 2}, Variance: []float64{.25, 2, 9}} }
+func gaussian3() Gaussian {
+	return Gaussian{Mean: []float64{.5, -1, 2}, Variance: []float64{.25, 2, 9}}
+}
 
 type named struct {
 	name  string
@@ -57,10 +59,20 @@ func points() []struct {
 		s ode.Schedule
 		t float64
 	}{
-		{linear{}, .02}, {linear{}, .4}, {linear{}, .98},
-		{flow{}, .05}, {flow{}, .5}, {flow{}, .97},
-		{edm{}, .1}, {edm{}, 1.3}, {edm{}, 40},
+		{ode.VPLinear{}, .02}, {ode.VPLinear{}, .4}, {ode.VPLinear{}, .98},
+		{ode.Flow{}, .05}, {ode.Flow{}, .5}, {ode.Flow{}, .97},
+		{ode.EDM{}, .1}, {ode.EDM{}, 1.3}, {ode.EDM{}, 40},
+		{ode.VPCosine{}, .3}, {kinked(), .6},
 	}
+}
+
+// kinked has a kink at each quarter.
+func kinked() ode.Schedule {
+	s, err := ode.DiscreteFromAlphaBars([]float64{.95, .6, .2, .01})
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 func normals(n int, seed uint64) []float64 {
@@ -122,26 +134,27 @@ func differs(f func(h float64) []float64, want []float64, scale float64) float64
 	return best
 }
 
-func TestPredictionsAreOneFieldInFiveForms(t *testing.T) {
+func TestEveryPredictionIsWhatOdeSaysItIs(t *testing.T) {
 	for _, m := range models() {
 		for _, p := range points() {
 			at := p.s.At(p.t)
 			x := typical(m.model, at, 3)
 			data, noise := predicted(t, m.model, x, at, ode.Data), predicted(t, m.model, x, at, ode.Noise)
-			velocity, flow := predicted(t, m.model, x, at, ode.Velocity), predicted(t, m.model, x, at, ode.FlowVelocity)
-			score := predicted(t, m.model, x, at, ode.Score)
-			scaled := make([]float64, len(x))
 			for i := range x {
-				scaled[i] = x[i] / at.Alpha
+				require.InDelta(t, x[i], at.Alpha*data[i]+at.Sigma*noise[i], 1e-13*(1+math.Abs(x[i])))
 			}
-			denoised := predicted(t, m.model, scaled, at, ode.Denoiser)
-			for i := range x {
-				size := 1e-13 * (1 + math.Abs(x[i])) * (1 + 1/at.Alpha) // rounding of x/α where α is small
-				require.InDelta(t, x[i], at.Alpha*data[i]+at.Sigma*noise[i], size, m.name)
-				require.InDelta(t, at.Alpha*noise[i]-at.Sigma*data[i], velocity[i], size, m.name)
-				require.InDelta(t, at.DAlpha*data[i]+at.DSigma*noise[i], flow[i], 10*size, m.name)
-				require.InDelta(t, -noise[i]/at.Sigma, score[i], size/at.Sigma, m.name)
-				require.InDelta(t, data[i], denoised[i], size, m.name)
+			for _, want := range predictions {
+				onData, onNoise, err := want.Of(at)
+				require.NoError(t, err)
+				_, in := coordinates(p.s, p.t, x, want)
+				got := predicted(t, m.model, in, at, want)
+				for i := range x {
+					size := math.Abs(onData*data[i]) + math.Abs(onNoise*noise[i]) + 1
+					if want == ode.Denoiser {
+						size += math.Abs(in[i]) // its rounding, where α is small
+					}
+					require.InDelta(t, onData*data[i]+onNoise*noise[i], got[i], 1e-13*size, "%s, %v at %v", m.name, want, at)
+				}
 			}
 		}
 	}
@@ -149,7 +162,7 @@ func TestPredictionsAreOneFieldInFiveForms(t *testing.T) {
 
 func TestTweedie(t *testing.T) {
 	m := mixture2()
-	at := linear{}.At(.3)
+	at := ode.VPLinear{}.At(.3)
 	x := typical(m, at, 1)
 	data, score := predicted(t, m, x, at, ode.Data), predicted(t, m, x, at, ode.Score)
 	for i := range x {
@@ -185,7 +198,7 @@ func TestScoreIsTheGradientOfLogDensity(t *testing.T) {
 func TestDensityIntegratesToOne(t *testing.T) {
 	m := Mixture{Weights: []float64{3, 1}, Means: [][]float64{{-1}, {2}}, Variances: []float64{.3, .1}}
 	g := Gaussian{Mean: []float64{1}, Variance: []float64{.3}}
-	at := linear{}.At(.2)
+	at := ode.VPLinear{}.At(.2)
 	var ofMixture, ofGaussian float64
 	const step = .01 // the trapezoid rule converges faster than any power of it
 	for x := -12.; x < 12; x += step {
@@ -282,7 +295,7 @@ func TestPointMassesAttractTheNearest(t *testing.T) {
 
 func TestSamplesHaveTheMomentsOfTheData(t *testing.T) {
 	m := mixture5()
-	at := linear{}.At(.25)
+	at := ode.VPLinear{}.At(.25)
 	const n = 40000
 	x := make([]float64, n*m.Dim())
 	require.NoError(t, m.Sample(x, at, 11))
@@ -331,7 +344,7 @@ func TestASampleKeepsItsDataAndNoiseAtEveryPoint(t *testing.T) {
 		return x
 	}
 	data, noise := draw(ode.Point{Alpha: 1}, 5), draw(ode.Point{Sigma: 1}, 5)
-	at := linear{}.At(.4)
+	at := ode.VPLinear{}.At(.4)
 	for i, x := range draw(at, 5) {
 		require.Equal(t, at.Alpha*data[i]+at.Sigma*noise[i], x)
 	}
@@ -339,7 +352,7 @@ func TestASampleKeepsItsDataAndNoiseAtEveryPoint(t *testing.T) {
 }
 
 func TestMistakesAreNamed(t *testing.T) {
-	at := linear{}.At(.5)
+	at := ode.VPLinear{}.At(.5)
 	nan, inf := math.NaN(), math.Inf(1)
 	one := []float64{1}
 	for _, row := range []struct {
@@ -366,7 +379,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"frequency", Bumped{Gaussian{Mean: one, Variance: one}, 1, inf}, "Frequency[0] is +Inf"},
 	} {
 		require.ErrorContains(t, row.model.Predict(one, one, at, ode.Data), row.want, row.reason)
-		_, err := NewField[float32](row.model, linear{}, ode.Data)
+		_, err := NewField[float32](row.model, ode.VPLinear{}, ode.Data)
 		require.ErrorContains(t, err, row.want, row.reason)
 	}
 
@@ -374,7 +387,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	require.ErrorContains(t, g.Predict(make([]float64, 4), make([]float64, 4), at, ode.Data), "multiple of the dimension 3")
 	require.ErrorContains(t, g.Predict(make([]float64, 3), make([]float64, 6), at, ode.Data), "dst has 3 elements and x 6")
 	require.ErrorContains(t, g.Predict(nil, nil, at, ode.Data), "multiple of the dimension")
-	require.ErrorContains(t, g.Predict(make([]float64, 3), make([]float64, 3), at, 99), "prediction 99")
+	require.ErrorContains(t, g.Predict(make([]float64, 3), make([]float64, 3), at, 99), "Prediction(99) is not a prediction")
 	require.ErrorContains(t, g.Predict(make([]float64, 3), make([]float64, 3), ode.Point{Alpha: nan, Sigma: 1}, ode.Data), "α = NaN")
 	require.ErrorContains(t, g.Predict(make([]float64, 3), make([]float64, 3), ode.Point{Sigma: 1}, ode.Denoiser), "σ = +Inf")
 	require.ErrorContains(t, g.Sample(make([]float64, 4), at, 0), "multiple of the dimension 3")
@@ -386,8 +399,8 @@ func TestMistakesAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "one sample of 3")
 	b := Bumped{g, 1, 1}
 	require.ErrorContains(t, b.Predict(make([]float64, 3), make([]float64, 3), ode.Point{Alpha: 1}, ode.Score), "σ above 0")
-	require.ErrorContains(t, b.Flow(make([]float64, 3), make([]float64, 3), linear{}, 1, 0), "one for all elements")
+	require.ErrorContains(t, b.Flow(make([]float64, 3), make([]float64, 3), ode.VPLinear{}, 1, 0), "one for all elements")
 	point := Gaussian{Mean: one, Variance: []float64{0}}
-	require.ErrorContains(t, point.Flow(make([]float64, 1), one, flow{}, 0, 1), "no variance at the start")
-	require.ErrorContains(t, g.FlowJacobian(one, linear{}, 1, 0), "diagonal of 3")
+	require.ErrorContains(t, point.Flow(make([]float64, 1), one, ode.Flow{}, 0, 1), "no variance at the start")
+	require.ErrorContains(t, g.FlowJacobian(one, ode.VPLinear{}, 1, 0), "diagonal of 3")
 }
