@@ -160,7 +160,8 @@ func unsigned(b []byte) uint64 {
 	return v
 }
 
-// holds tells whether T represents an integer of this magnitude exactly: whether its ones span no more bits than T's significand.
+// holds tells whether T represents an integer of this magnitude exactly: whether its ones span no more bits than the
+// significand of T.
 func holds[T float32 | float64](magnitude uint64) bool {
 	significand := 53
 	if _, single := any(T(0)).(float32); single {

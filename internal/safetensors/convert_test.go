@@ -117,7 +117,16 @@ func TestNumbersFarBelowAHalfBecomeSignedZero(t *testing.T) {
 	}
 }
 
-// A float64 just above a tie of F16 lies on the tie once rounded to float32; going through float32 would round it to even, down.
+// Cutting the payload of such a NaN leaves zero, which would read as infinity.
+func TestNaNWithALowPayloadStaysNaN(t *testing.T) {
+	for _, h := range halves {
+		got := h.encode(math.Float64frombits(0xfff0000000000001))
+		require.Equal(t, 0x8000|h.infinity()|1<<(h.fracBits-1), got, h.dtype)
+	}
+}
+
+// A float64 just above a tie of F16 lies on the tie once rounded to float32; going through float32 would round it to
+// even, down.
 func TestDoublesAreRoundedOnce(t *testing.T) {
 	v := 1 + 0x1p-11 + 0x1p-40
 	require.Equal(t, float32(1+0x1p-11), float32(v), "the example must tie in float32")
@@ -129,6 +138,7 @@ func TestOverflowLimitIsWhereRoundingReachesInfinity(t *testing.T) {
 		limit := h.dtype.overflow()
 		require.Equal(t, h.infinity(), h.encode(limit), h.dtype)
 		require.Equal(t, h.infinity()-1, h.encode(math.Nextafter(limit, 0)), h.dtype)
+		require.Equal(t, h.infinity()|0x8000, h.encode(-math.MaxFloat64), h.dtype)
 	}
 	limit := F32.overflow()
 	require.True(t, math.IsInf(float64(float32(limit)), 1))

@@ -9,9 +9,9 @@
 // slice. Every number in a header is checked against the size of the file before it is believed, so a file made to do
 // harm costs memory in proportion to its own size and ends in an error that says what is wrong and where.
 //
-// A tensor is read as float32 or float64 whatever it is stored as. Reading rounds only where a float64 file meets a
-// float32 slice; an integer that the slice's type cannot hold exactly is an error, and so is, in both directions, a finite number that
-// would become infinite.
+// A tensor is read as float32 or float64 whatever it is stored as. Reading rounds only where an F64 tensor meets a
+// float32 slice; an integer that the slice's type cannot hold exactly is an error, and so is, reading or writing, a
+// finite number that would become infinite.
 //
 // [Write] lays tensors out as the reference implementation does: wider dtypes first, then by name, so that every
 // tensor lies at a multiple of its element size and readers that map the file need no copy. Equal input gives equal bytes.

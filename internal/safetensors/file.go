@@ -68,9 +68,9 @@ func openFile(opened *os.File) (*File, error) {
 
 // NewReader reads the header of a file of the given size from r, which must stay usable as long as the File is.
 //
-// Errors: a header that is longer than the file or than 100 MB, is no JSON object of the format's form, or repeats a key; a shape that
-// overflows or does not agree with the dtype and the offsets; tensors that overlap, lie outside the file or leave
-// bytes to no tensor. An unknown dtype is an error only when that tensor is read.
+// Errors: a header that is longer than the file or than 100 MB, is no JSON object of the format's form, or repeats a
+// key; a shape that overflows, has more than 64 dimensions, or does not agree with the dtype and the offsets; tensors
+// that overlap, lie outside the file or leave bytes to no tensor. An unknown dtype is an error only when that tensor is read.
 func NewReader(r io.ReaderAt, size int64) (*File, error) {
 	f, err := newFile(r, size)
 	if err != nil {
@@ -132,8 +132,8 @@ func (f *File) Close() error {
 	return f.closer.Close()
 }
 
-// Read converts the named tensor into dst, which must have exactly its number of elements ([Info.Len]), in row-major order. F64
-// read as float32 is rounded to nearest; every other conversion is exact.
+// Read converts the named tensor into dst, which must have exactly its number of elements ([Info.Len]), in row-major
+// order. F64 read as float32 is rounded to nearest; every other conversion is exact.
 //
 // Errors: a name the file does not have, a dst of the wrong length, a dtype that is no number of up to 64 bits, an
 // integer that T does not hold exactly, a finite F64 beyond float32, a failed read. What dst holds is then undefined.

@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// interop holds files written by the Python package safetensors, files written here, and what Python reads in both; its make.py made them.
+// interop holds files written by the Python package safetensors, a file written here, and what Python reads in both;
+// its make.py made them.
 var interop = filepath.Join("..", "..", "testdata", "interop")
 
 var update = flag.Bool("update", false, "write testdata/interop/go.safetensors anew")
@@ -40,7 +41,7 @@ func readPython(t *testing.T, path string) pythonFile {
 	return p
 }
 
-// requireSame claims that Go reads in the file at path what Python says is there, as float64 and, where it is exact, as float32.
+// requireSame claims that Go reads in the file at path what Python says is there, as float64 and as float32.
 func requireSame(t *testing.T, path string, want pythonFile) {
 	t.Helper()
 	f, err := Open(path)

@@ -3,6 +3,7 @@ package safetensors
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -106,10 +107,11 @@ func TestWriteRefusesBeforeTheFirstByte(t *testing.T) {
 		{"unwritable dtype", nil, []Tensor{{Name: "w", Dtype: I64, Float32: one}}, `tensor "w": dtype "I64" cannot be written; F64, F32, BF16 and F16 can`},
 		{"no dtype", nil, []Tensor{{Name: "w", Float32: one}}, `tensor "w": dtype "" cannot be written`},
 		{"too few values", nil, []Tensor{{Name: "w", Dtype: F32, Shape: []int{2, 3}, Float32: one}}, `tensor "w": shape [2 3] has 6 elements, but 1 values are given`},
+		{"too many values", nil, []Tensor{{Name: "w", Dtype: F32, Shape: []int{0}, Float32: one}}, `tensor "w": shape [0] has 0 elements, but 1 values are given`},
 		{"a scalar without value", nil, []Tensor{{Name: "w", Dtype: F32}}, `tensor "w": shape [] has 1 elements, but 0 values are given`},
 		{"values in both", nil, []Tensor{{Name: "w", Dtype: F32, Shape: []int{2}, Float32: one, Float64: []float64{1}}}, `tensor "w": both Float32 and Float64 are given`},
 		{"negative dimension", nil, []Tensor{{Name: "w", Dtype: F32, Shape: []int{-1, -1}, Float32: one}}, `tensor "w": shape [-1 -1] has a negative dimension`},
-		{"overflowing shape", nil, []Tensor{{Name: "w", Dtype: F32, Shape: []int{math.MaxInt, 3}, Float32: one}}, `tensor "w": shape [9223372036854775807 3] overflows`},
+		{"overflowing shape", nil, []Tensor{{Name: "w", Dtype: F32, Shape: []int{math.MaxInt, 2}, Float32: one}}, fmt.Sprintf(`tensor "w": shape [%d 2] overflows`, math.MaxInt)},
 		{"one name twice", nil, []Tensor{{Name: "w", Dtype: F32, Float32: one}, {Name: "w", Dtype: F16, Float32: one}}, `two tensors are named "w"`},
 		{"reserved name", nil, []Tensor{{Name: "__metadata__", Dtype: F32, Float32: one}}, `tensor "__metadata__": the name is reserved`},
 		{"name not UTF-8", nil, []Tensor{{Name: "\xff", Dtype: F32, Float32: one}}, `tensor "\xff": the name is not valid UTF-8`},
