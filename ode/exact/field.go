@@ -201,6 +201,7 @@ func (f *Field[T]) Store(name string, src []T) error {
 		return err
 	}
 	copy(p.value, f.scratch[i])
+	f.kernel.refresh()
 	f.ready = false
 	return nil
 }

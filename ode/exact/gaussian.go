@@ -200,6 +200,8 @@ func (k *normal) parameters() []parameter {
 	return ps
 }
 
+func (k *normal) refresh() {}
+
 func (k *normal) prepare(c coefficients) error {
 	k.c = c
 	for i, variance := range k.variance {

@@ -63,19 +63,21 @@ func (m Mixture) kernel() (kernel, error) {
 		return nil, err
 	}
 	n := len(m.Means)
-	scratch := make([]float64, 7*n)
+	scratch := make([]float64, 8*n)
 	cut := func() []float64 {
 		s := scratch[:n:n]
 		scratch = scratch[n:]
 		return s
 	}
-	return &mixture{
+	k := &mixture{
 		n:       m.Dim(),
 		means:   slices.Concat(m.Means...),
 		weights: slices.Clone(m.Weights), variances: slices.Clone(m.Variances),
-		marginal: cut(), gain: cut(), base: cut(),
+		logWeights: cut(), marginal: cut(), gain: cut(), base: cut(),
 		share: cut(), square: cut(), slope: cut(), dgain: cut(),
-	}, nil
+	}
+	k.refresh()
+	return k, nil
 }
 
 // PosteriorVariance writes Var(x_0 | x_t) of each element of each sample to dst: the mean of the components' variances
@@ -148,6 +150,7 @@ func (m Mixture) Sample(dst []float64, at ode.Point, seed uint64) error {
 type mixture struct {
 	n                         int
 	means, weights, variances []float64
+	logWeights                []float64
 	c                         coefficients
 
 	// V_k, P_k = (A·α·c_k + B·σ)/V_k, log w_k − D/2·log V_k: of the present time.
@@ -169,6 +172,12 @@ func (k *mixture) parameters() []parameter {
 	}
 }
 
+func (k *mixture) refresh() {
+	for j, w := range k.weights {
+		k.logWeights[j] = math.Log(w)
+	}
+}
+
 func (k *mixture) prepare(c coefficients) error {
 	k.c = c
 	for j, variance := range k.variances {
@@ -178,7 +187,7 @@ func (k *mixture) prepare(c coefficients) error {
 		}
 		k.marginal[j] = v
 		k.gain[j] = (c.data*c.alpha*variance + c.noise) / v
-		k.base[j] = math.Log(k.weights[j]) - float64(k.n)/2*math.Log(v)
+		k.base[j] = k.logWeights[j] - float64(k.n)/2*math.Log(v)
 	}
 	return nil
 }
@@ -213,6 +222,9 @@ func (k *mixture) eval(dst, x []float64) {
 	k.shares(x)
 	clear(dst)
 	for j, r := range k.share {
+		if r == 0 { // most of a large data set, at low noise
+			continue
+		}
 		// A·μ + P·(x − α·μ)
 		onMean, onX := r*(k.c.data-k.gain[j]*k.c.alpha), r*k.gain[j]
 		for i, mean := range k.mean(j) {

@@ -23,6 +23,8 @@ type Model interface {
 type kernel interface {
 	dim() int
 	parameters() []parameter
+	// refresh is called when parameters have changed, before prepare.
+	refresh()
 	// prepare computes what depends on time and parameters alone.
 	prepare(c coefficients) error
 	eval(dst, x []float64)
