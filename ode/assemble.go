@@ -56,6 +56,9 @@ func Assemble(p Problem, name string, order int, emit func(a *Assembler)) (*Plan
 	if err != nil {
 		return nil, fmt.Errorf("%w (for %s)", err, name)
 	}
+	if p.Knots != nil && p.Grid != nil {
+		return nil, fmt.Errorf("ode: Problem.Knots stands instead of Grid, which is %T%+v; leave one of them out (for %s)", p.Grid, p.Grid, name)
+	}
 	return assemble(p, knots, name, order, emit, nil)
 }
 
@@ -73,7 +76,7 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 		emit(a)
 	}
 	if a.err != nil {
-		return nil, fmt.Errorf("ode: %s: %w", name, a.err)
+		return nil, a.err
 	}
 	if replay != nil && len(a.decisions) != len(replay) {
 		return nil, fmt.Errorf("ode: %s: took %d decisions, then %d when rebuilt", name, len(replay), len(a.decisions))
@@ -123,10 +126,17 @@ func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 	return p
 }
 
-// Fail records an error, unless there is one already.
+// Fail records an error, unless there is one already. The name of the solver is put before it.
 func (a *Assembler) Fail(format string, args ...any) {
 	if a.err == nil {
-		a.err = fmt.Errorf(format, args...)
+		a.err = fmt.Errorf("ode: "+a.plan.Name+": "+format, args...)
+	}
+}
+
+// check records an error that already says where it is from.
+func (a *Assembler) check(err error) {
+	if a.err == nil && err != nil {
+		a.err = fmt.Errorf("%w (in step %d of %s)", err, a.step, a.plan.Name)
 	}
 }
 
@@ -213,8 +223,7 @@ func (a *Assembler) Divide(s, t Node, n int) []Node {
 	if err == nil {
 		err = checkKnots(a.problem.Schedule, ks)
 	}
-	if err != nil {
-		a.Fail("points inside step %d: %w", a.step, err)
+	if a.check(err); err != nil {
 		return nil
 	}
 	nodes := make([]Node, n-1)
@@ -302,8 +311,7 @@ func (a *Assembler) Defined(at Node, want Prediction) bool {
 func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 	m := Estimate{Kind: a.Kind(at, want), At: at}
 	u, v, err := Convert(a.problem.Raw, m.Kind, at.Point)
-	if err != nil {
-		a.Fail("step %d: %w", a.step, err)
+	if a.check(err); err != nil {
 		return m
 	}
 	in := Instr{Op: Evaluate, Src: x, T: at.T, Index: a.plan.NFE()}
@@ -328,9 +336,7 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 // is made of, valid at both ends of the schedule.
 func (a *Assembler) Toward(x Reg, m Estimate, alpha, sigma float64) []Term {
 	u, v, err := m.Kind.resolve(m.At.Point, alpha, sigma)
-	if err != nil {
-		a.Fail("step %d: %w", a.step, err)
-	}
+	a.check(err)
 	return []Term{{Reg: x, C: u}, {Reg: m.Reg, C: v}}
 }
 
@@ -340,18 +346,30 @@ func (a *Assembler) First(x Reg, m Estimate, to Node) []Term {
 	return a.Toward(x, m, to.Alpha, to.Sigma)
 }
 
-// Weight is the weight of (λ−λ_s)^k/h^k, k ≥ 1, in the exact step between two nodes inside, h = λ_t − λ_s, of a quantity that
+// Weight is the weight of (λ−λ_s)^k/h^k in the exact step between two nodes inside, h = λ_t − λ_s, of a quantity that
 // is predicted as Noise or Data:
 //
 //	Data:   α_t k! h φ_{k+1}(−h)      Noise:  −σ_t k! h φ_{k+1}(h)
 //
-// The weight of k = 0 is in [Assembler.First].
+// [Assembler.First] holds that of k = 0.
 func Weight(kind Prediction, from, to Node, k int) float64 {
 	h := to.Lambda - from.Lambda
 	if kind == Data {
 		return to.Alpha * factorial(k) * h * phi(k+1, -h)
 	}
 	return -to.Sigma * factorial(k) * h * phi(k+1, h)
+}
+
+// Remember puts an estimate before those of earlier steps and keeps the n newest. Estimates at an end of the schedule are dropped
+// once they are history: λ is infinite there, so that nothing can be interpolated with them.
+func (a *Assembler) Remember(m Estimate, history []Estimate, n int) []Estimate {
+	ms := append(make([]Estimate, 0, n), m)
+	for _, h := range history {
+		if len(ms) < n && m.At.Inside() && h.At.Inside() {
+			ms = append(ms, h)
+		}
+	}
+	return ms
 }
 
 // Slopes is Σ_k weights[k−1]·c_k over k ≥ 1, where Σ_k c_k u^k is the polynomial in u = (λ−λ_s)/h through the estimates, the first
