@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
 
@@ -21,7 +22,8 @@ var ErrBusy = errors.New("graph: already in use by another goroutine")
 // [Cell].
 type Program[T Float] struct {
 	steps   []step[T]
-	vals    [][]T // by value index: where each value lives in this run
+	vals    [][]T            // by value index: where each value lives in this run
+	boxed   []gorgonia.Value // by value index: the values between library ops that are not of type T
 	values  []value
 	inputs  []int
 	names   map[string]int // inputs by name → position in inputs
@@ -29,6 +31,7 @@ type Program[T Float] struct {
 	copies  []int // outputs that must be copied: −1, or the value they are copied from
 	arena   []T
 	scratch []T
+	owned   int // elements of outputs that no caller gave
 	live    int // largest number of elements alive at once
 	busy    atomic.Bool
 }
@@ -46,6 +49,7 @@ type step[T Float] struct {
 	run     func(dst []T, src [][]T, scratch []T)
 	lib     *library[T]
 	src     [][]T
+	boxed   []gorgonia.Value // sources of a library op that are not of type T
 	in      []int
 	out     int
 	view    bool
@@ -108,12 +112,14 @@ func Compile[T Float](outs ...*Node) (*Program[T], error) {
 			if s.lib, err = newLibrary[T](n, in); err != nil {
 				return nil, err
 			}
+			s.boxed = make([]gorgonia.Value, len(in))
 		}
 		p.values = append(p.values, v)
 		p.steps = append(p.steps, s)
 		kernels = append(kernels, k)
 	}
 	p.vals = make([][]T, len(p.values))
+	p.boxed = make([]gorgonia.Value, len(p.values))
 	p.outs, p.copies = make([]int, len(outs)), make([]int, len(outs))
 	for i, o := range outs {
 		p.outs[i], p.copies[i] = index[o], -1
@@ -185,10 +191,7 @@ func (p *Program[T]) plan(kernels []Kernel) {
 	for i := range p.values {
 		v := &p.values[i]
 		g := groups[v.group]
-		switch {
-		case v.output:
-			p.vals[i] = make([]T, v.size)
-		case !g.pinned && !p.isLibrary(i):
+		if !v.output && !g.pinned && !p.isLibrary(i) {
 			p.vals[i] = p.arena[g.offset : g.offset+v.size : g.offset+v.size]
 		}
 	}
@@ -346,6 +349,12 @@ func (p *Program[T]) Run() (err error) {
 			}
 		}
 	}
+	for _, v := range p.outs {
+		if p.vals[v] == nil {
+			p.vals[v] = make([]T, p.values[v].size)
+			p.owned += p.values[v].size
+		}
+	}
 	for i := range p.steps {
 		s := &p.steps[i]
 		at = i
@@ -354,7 +363,10 @@ func (p *Program[T]) Run() (err error) {
 		}
 		switch {
 		case s.lib != nil:
-			if p.vals[s.out], err = s.lib.do(s.src, p.vals[s.out]); err != nil {
+			for k, v := range s.in {
+				s.boxed[k] = p.boxed[v]
+			}
+			if p.vals[s.out], p.boxed[s.out], err = s.lib.do(s.src, s.boxed); err != nil {
 				return fmt.Errorf("graph: %s: %w", s.name, err)
 			}
 		case s.view:
@@ -382,6 +394,13 @@ func (p *Program[T]) bindLet(v int) error {
 	if d, ok := val.(tensor.Tensor); ok && (d.RequiresIterator() || !d.DataOrder().IsRowMajor()) {
 		return fmt.Errorf("graph: the value of input %q is not contiguous and row-major; clone it first", n.Name())
 	}
+	if val.Dtype() != n.Dtype() {
+		return fmt.Errorf("graph: the value of input %q is %v, its node %v", n.Name(), val.Dtype(), n.Dtype())
+	}
+	if n.Dtype() != dtype[T]() {
+		p.boxed[v] = val
+		return nil
+	}
 	data, err := elements[T](val)
 	if err != nil {
 		return err
@@ -397,7 +416,7 @@ func (p *Program[T]) bindLet(v int) error {
 type Stats struct {
 	Steps   int   // ops run
 	Library int   // of them, ops of Gorgonia, which allocate
-	Bytes   int64 // owned: arena, scratch and outputs
+	Bytes   int64 // owned: arena, scratch, and outputs that are not bound to the caller's slices
 	Live    int64 // the largest total of inner values alive at once, in bytes: what the arena must hold at least
 	FLOPs   int64 // floating-point operations of the products
 }
@@ -406,12 +425,7 @@ type Stats struct {
 func (p *Program[T]) Stats() Stats {
 	var x T
 	size := int64(unsafe.Sizeof(x))
-	s := Stats{Steps: len(p.steps), Live: int64(p.live) * size, Bytes: int64(len(p.arena)+len(p.scratch)) * size}
-	for _, v := range p.values {
-		if v.output {
-			s.Bytes += int64(v.size) * size
-		}
-	}
+	s := Stats{Steps: len(p.steps), Live: int64(p.live) * size, Bytes: int64(len(p.arena)+len(p.scratch)+p.owned) * size}
 	for _, t := range p.steps {
 		if t.lib != nil {
 			s.Library++
