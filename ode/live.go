@@ -10,8 +10,8 @@ type Layout struct {
 func (l Layout) Buffers() int { return len(l.Tap) }
 
 // Live finds, by the last read of each register, which registers can share a buffer. Ports and the registers in keep
-// keep their buffer to the end, so that they can be read when the run is over; the state at a knot stays until its step is
-// over. A Combine may write the buffer of a term that it is the last to read, if all its coefficients are plain numbers.
+// keep their buffer to the end, so that they can be read when the run is over; the states at both knots of a step stay
+// until it is over. A Combine may write the buffer of a term that it is the last to read, if all its coefficients are plain numbers.
 //
 // The plan must pass [Plan.Verify].
 func (p *Plan) Live(keep ...Reg) Layout {
@@ -33,9 +33,11 @@ func (p *Plan) Live(keep ...Reg) Layout {
 			read(t.cot, k.pos)
 		}
 	}
-	for step, pos := range p.stepEnds() {
-		if step >= 0 && step+1 < len(p.Knots) {
-			read(p.Knots[step+1].Reg, pos)
+	for step, end := range p.stepEnds() {
+		for _, knot := range []int{step, step + 1} {
+			if knot < len(p.Knots) {
+				read(p.Knots[knot].Reg, end)
+			}
 		}
 	}
 	for _, ports := range [][]Port{p.Inputs, p.Outputs} {
@@ -93,7 +95,7 @@ func (p *Plan) Live(keep ...Reg) Layout {
 	return l
 }
 
-// stepEnds yields the position of the last instruction of every step.
+// stepEnds returns the position of the last instruction of every step.
 func (p *Plan) stepEnds() map[int]int {
 	end := map[int]int{}
 	for i := range p.Code {

@@ -68,10 +68,10 @@ func (p *Plan) PullTable(name string, cotangent []float64) ([]float64, error) {
 
 type weight struct{ at, c float64 }
 
-// Fourth-order differences (Fornberg 1988, table 1 and 3): the derivative is Σ c·f(v + at·h) / h.
+// Fourth-order differences (Fornberg 1988, table 1 and 3): the derivative is Σ c·(f(v + at·h) − f(v)) / h.
 var (
 	central  = []weight{{-2, 1. / 12}, {-1, -8. / 12}, {1, 8. / 12}, {2, -1. / 12}}
-	oneSided = []weight{{0, -25. / 12}, {1, 48. / 12}, {2, -36. / 12}, {3, 16. / 12}, {4, -3. / 12}}
+	oneSided = []weight{{1, 48. / 12}, {2, -36. / 12}, {3, 16. / 12}, {4, -3. / 12}}
 )
 
 // difference differentiates ⟨table, cotangent⟩ by value i of the parameter, entry by entry, so that entries that do not
@@ -100,8 +100,9 @@ func (p *Plan) difference(q Param, i int, cotangent []float64) (float64, error) 
 		size = min(size, below, above)
 	}
 	h := v + side*size*1e-3 - v // exactly representable
-	derivative := make([]float64, len(cotangent))
+	here, derivative := p.Table(), make([]float64, len(cotangent))
 	for _, w := range rule {
+
 		q.Value[i] = v + w.at*h
 		moved, err := q.Rebuild(q.Value)
 		if err != nil {
@@ -111,7 +112,7 @@ func (p *Plan) difference(q Param, i int, cotangent []float64) (float64, error) 
 			return 0, fmt.Errorf("the plan at %g is another code, so there is no derivative; keep this value fixed", q.Value[i])
 		}
 		for k, c := range moved.Table() {
-			derivative[k] += w.c * c
+			derivative[k] += w.c * (c - here[k])
 		}
 	}
 	q.Value[i] = v

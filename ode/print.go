@@ -27,7 +27,11 @@ func (o Op) String() string {
 // Registers of the forward plan have its names. E and S mark a term spread by a factor an element or a sample, b a bias.
 func (p *Plan) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s: order %d, %s and %s, network predicts %v\n", p.Name, p.Order, counted(p.NFE(), "evaluation"), counted(p.Draws(), "draw"), p.Raw)
+	if p.of != nil {
+		fmt.Fprintf(&s, "%s: %s\n", p.Name, counted(p.count(Pull), "transposed evaluation"))
+	} else {
+		fmt.Fprintf(&s, "%s: order %d, %s and %s, network predicts %v\n", p.Name, p.Order, counted(p.NFE(), "evaluation"), counted(p.Draws(), "draw"), p.Raw)
+	}
 	name := p.names()
 	ports := func(what string, ports []Port) {
 		if len(ports) == 0 {
@@ -180,7 +184,7 @@ func (p *Plan) names() func(Reg) string {
 		case in.Op == Draw:
 			call(in.Dst, "z"+strconv.Itoa(in.Index))
 		case cotangents:
-			call(in.Dst, "c"+strconv.Itoa(int(in.Dst)))
+			in.writes(func(r Reg) { call(r, "c"+strconv.Itoa(int(r))) })
 		}
 	}
 	return func(r Reg) string {

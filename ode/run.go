@@ -47,7 +47,7 @@ type Step[T Float] struct {
 // Interrupted is the error of a run that has begun and was not completed. It wraps the cause: the error of the context,
 // of the network, of Noise or of Observe, or a [NumericError].
 type Interrupted[T Float] struct {
-	Step int     // the step that was not completed
+	Step int     // the first step that was not completed
 	NFE  int     // network evaluations completed
 	T    float64 // the knot the step starts from
 	X    []T     // the state there, in the runner's memory until its next run; nil in transposed plans
@@ -55,7 +55,7 @@ type Interrupted[T Float] struct {
 }
 
 func (e *Interrupted[T]) Error() string {
-	return fmt.Sprintf("ode: stopped in step %d after %s: %v", e.Step, counted(e.NFE, "network evaluation"), e.Err)
+	return fmt.Sprintf("ode: stopped at step %d after %s: %v", e.Step, counted(e.NFE, "network evaluation"), e.Err)
 }
 
 // Unwrap returns the cause.
@@ -407,7 +407,7 @@ func (r *Runner[T]) Run(ctx context.Context, f Field[T], in Inputs[T]) error {
 				done.T, done.X = k.T, r.at(k.Reg)
 			}
 			if err := in.Observe(done); err != nil {
-				return r.interrupted(s.Step, nfe, err)
+				return r.interrupted(s.Step+1, nfe, err)
 			}
 		}
 	}
