@@ -57,10 +57,10 @@ func (p *Plan) PullTable(name string, cotangent []float64) ([]float64, error) {
 		q.Pull(gradient, cotangent)
 		return gradient, nil
 	}
-	for i := range q.Value {
+	for i, v := range q.Value {
 		var err error
 		if gradient[i], err = p.difference(q, i, cotangent); err != nil {
-			return nil, fmt.Errorf("ode: PullTable of plan %q: %s[%d] = %g: %w", p.Name, name, i, q.Value[i], err)
+			return nil, fmt.Errorf("ode: PullTable of plan %q: %s[%d] = %g: %w", p.Name, name, i, v, err)
 		}
 	}
 	return gradient, nil
