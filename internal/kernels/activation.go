@@ -8,9 +8,12 @@ const (
 	gelu3 = gelu1 * 0.044715
 )
 
-// Exp sets dst = e^x: to 1 ulp everywhere, subnormal results and both infinities included.
+// Exp sets dst = e^x: to 1 ulp (2 in float64) everywhere, subnormal results and both infinities included.
 func Exp[T Float](dst, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if unaryFast(unaryExp, dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = T(exp[T](float64(v)))
 	}
@@ -18,15 +21,21 @@ func Exp[T Float](dst, x []T) {
 
 // Tanh sets dst = tanh x, to 3 ulp.
 func Tanh[T Float](dst, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if unaryFast(unaryTanh, dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = T(math.Tanh(float64(v)))
 	}
 }
 
-// Sigmoid sets dst = 1/(1+e^−x), to 2 ulp, with gradual underflow for very negative x.
+// Sigmoid sets dst = 1/(1+e^−x), to 2.5 ulp, with gradual underflow for very negative x.
 func Sigmoid[T Float](dst, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if unaryFast(unarySigmoid, dst, x) {
+		return
+	}
 	for i, v := range x {
 		e := exp[T](-math.Abs(float64(v)))
 		if v < 0 {
@@ -39,7 +48,10 @@ func Sigmoid[T Float](dst, x []T) {
 
 // SiLU sets dst = x·sigmoid(x). Minus infinity gives NaN, as −∞·0 does.
 func SiLU[T Float](dst, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if unaryFast(unarySilu, dst, x) {
+		return
+	}
 	for i, v := range x {
 		dst[i] = T(float64(v) / (1 + exp[T](-float64(v))))
 	}
@@ -47,25 +59,34 @@ func SiLU[T Float](dst, x []T) {
 
 // GELU sets dst = x·sigmoid(√(8/π)·(x + 0.044715 x³)), the tanh form. Minus infinity gives NaN, as −∞·0 does.
 func GELU[T Float](dst, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if unaryFast(unaryGelu, dst, x) {
+		return
+	}
 	for i, v := range x {
 		v := float64(v)
 		dst[i] = T(v / (1 + exp[T](-v*(gelu1+gelu3*v*v))))
 	}
 }
 
-// SiLUGrad sets dst = g·silu′(x). An infinite x has the limit, 0 or 1, as derivative.
+// SiLUGrad sets dst = g·silu′(x). An infinite x has the limit as derivative: 1, or 0 to within 1e-30.
 func SiLUGrad[T Float](dst, x, g []T) {
-	x, g = x[:len(dst)], g[:len(dst)]
+	x, g = fit(x, len(dst)), fit(g, len(dst))
+	if binaryFast(binarySiluGrad, dst, x, g) {
+		return
+	}
 	for i, v := range x {
 		v := clamp(float64(v), 700)
 		dst[i] = g[i] * T(sigmoidGrad[T](v, v))
 	}
 }
 
-// GELUGrad sets dst = g·gelu′(x). An infinite x has the limit, 0 or 1, as derivative.
+// GELUGrad sets dst = g·gelu′(x). An infinite x has the limit as derivative: 1, or 0 to within 1e-30.
 func GELUGrad[T Float](dst, x, g []T) {
-	x, g = x[:len(dst)], g[:len(dst)]
+	x, g = fit(x, len(dst)), fit(g, len(dst))
+	if binaryFast(binaryGeluGrad, dst, x, g) {
+		return
+	}
 	for i, v := range x {
 		v := clamp(float64(v), 30)
 		dst[i] = g[i] * T(sigmoidGrad[T](v*(gelu1+gelu3*v*v), v*(gelu1+3*gelu3*v*v)))
@@ -90,14 +111,21 @@ func clamp(x, limit float64) float64 {
 	return x
 }
 
-// exp returns e^x with an error that does not show in a T: rounding it to T costs half an ulp of T, or with math.Exp at
-// most one.
+// exp returns e^x with an error that does not show in a float32 and is about an ulp of a float64.
 func exp[T Float](x float64) float64 {
 	if !is32[T]() {
+		if x > 709 { // math.Exp on amd64 is infinite from 709.44 on, e^x from 709.78
+			return math.Exp(x-1) * math.E
+		}
 		return math.Exp(x)
 	}
+	switch { // far past the range of float32, just inside that of the exponent below
+	case x > 700:
+		return math.Inf(1)
+	case x < -700:
+		return 0
+	}
 	const shift = 0x1.8p52 // adding it leaves the nearest integer in the low bits
-	x = clamp(x, 700)      // past the range of float32, inside that of the exponent below
 	k := x*math.Log2E + shift
 	r := x - (k-shift)*math.Ln2
 	// Taylor to degree 8: 2e-10 relative at |r| = ln2/2.

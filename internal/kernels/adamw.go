@@ -25,7 +25,13 @@ func AdamW[T Float](w, g, m, v, ema []T, p AdamWParams) {
 		panic("kernels: AdamW: steps count from 1")
 	}
 	c := adamWConstants[T](p)
-	g, m, v = g[:len(w)], m[:len(w)], v[:len(w)]
+	g, m, v = fit(g, len(w)), fit(m, len(w)), fit(v, len(w))
+	if ema != nil {
+		ema = fit(ema, len(w))
+	}
+	if adamWFast(w, g, m, v, ema, &c) {
+		return
+	}
 	for i := range w {
 		g := c.clip * g[i]
 		m[i] += c.m * (g - m[i])
@@ -34,7 +40,6 @@ func AdamW[T Float](w, g, m, v, ema []T, p AdamWParams) {
 		w[i] = w[i]*c.keep - c.rate*m[i]/(root*c.root+c.eps)
 	}
 	if ema != nil {
-		ema = ema[:len(w)]
 		for i := range w {
 			ema[i] += c.ema * (w[i] - ema[i])
 		}

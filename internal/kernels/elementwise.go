@@ -9,7 +9,10 @@ func Fill[T Float](dst []T, v T) {
 
 // Add sets dst = a + b.
 func Add[T Float](dst, a, b []T) {
-	a, b = a[:len(dst)], b[:len(dst)]
+	a, b = fit(a, len(dst)), fit(b, len(dst))
+	if binaryFast(binaryAdd, dst, a, b) {
+		return
+	}
 	for i := range dst {
 		dst[i] = a[i] + b[i]
 	}
@@ -17,7 +20,10 @@ func Add[T Float](dst, a, b []T) {
 
 // Sub sets dst = a − b.
 func Sub[T Float](dst, a, b []T) {
-	a, b = a[:len(dst)], b[:len(dst)]
+	a, b = fit(a, len(dst)), fit(b, len(dst))
+	if binaryFast(binarySub, dst, a, b) {
+		return
+	}
 	for i := range dst {
 		dst[i] = a[i] - b[i]
 	}
@@ -25,7 +31,10 @@ func Sub[T Float](dst, a, b []T) {
 
 // Mul sets dst = a·b.
 func Mul[T Float](dst, a, b []T) {
-	a, b = a[:len(dst)], b[:len(dst)]
+	a, b = fit(a, len(dst)), fit(b, len(dst))
+	if binaryFast(binaryMul, dst, a, b) {
+		return
+	}
 	for i := range dst {
 		dst[i] = a[i] * b[i]
 	}
@@ -33,7 +42,10 @@ func Mul[T Float](dst, a, b []T) {
 
 // Div sets dst = a / b.
 func Div[T Float](dst, a, b []T) {
-	a, b = a[:len(dst)], b[:len(dst)]
+	a, b = fit(a, len(dst)), fit(b, len(dst))
+	if binaryFast(binaryDiv, dst, a, b) {
+		return
+	}
 	for i := range dst {
 		dst[i] = a[i] / b[i]
 	}
@@ -41,7 +53,10 @@ func Div[T Float](dst, a, b []T) {
 
 // Scale sets dst = c·x.
 func Scale[T Float](dst []T, c T, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if scalarFast(scalarScale, dst, c, x) {
+		return
+	}
 	for i := range dst {
 		dst[i] = c * x[i]
 	}
@@ -49,7 +64,10 @@ func Scale[T Float](dst []T, c T, x []T) {
 
 // Axpy adds c·x to dst.
 func Axpy[T Float](dst []T, c T, x []T) {
-	x = x[:len(dst)]
+	x = fit(x, len(dst))
+	if scalarFast(scalarAxpy, dst, c, x) {
+		return
+	}
 	for i := range dst {
 		dst[i] += c * x[i]
 	}
@@ -57,7 +75,10 @@ func Axpy[T Float](dst []T, c T, x []T) {
 
 // MulAdd adds a·b to dst.
 func MulAdd[T Float](dst, a, b []T) {
-	a, b = a[:len(dst)], b[:len(dst)]
+	a, b = fit(a, len(dst)), fit(b, len(dst))
+	if binaryFast(binaryMulAdd, dst, a, b) {
+		return
+	}
 	for i := range dst {
 		dst[i] += a[i] * b[i]
 	}
@@ -74,7 +95,10 @@ func Combine[T Float](dst []T, c []T, src [][]T) {
 		return
 	}
 	for _, s := range src {
-		_ = s[:len(dst)]
+		_ = fit(s, len(dst))
+	}
+	if combineFast(dst, c, src) {
+		return
 	}
 	for i := range dst {
 		sum := c[0] * src[0][i]

@@ -6,6 +6,12 @@ import "math"
 // affine part; var is the mean square deviation. If stats is not nil it must hold 2·rows values and receives the mean
 // (0 with rms) and the factor 1/√(…) of each row in turn.
 func Normalize[T Float](dst, x []T, rows, cols int, eps T, rms bool, stats []T) {
+	if stats != nil {
+		stats = fit(stats, 2*rows)
+	}
+	if n := rows * cols; n == 0 || normalizeFast(fit(dst, n), fit(x, n), rows, cols, eps, rms, stats) {
+		return
+	}
 	for r := range rows {
 		row, d := x[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
 		mean, inv := moments(row, eps, rms)
@@ -21,6 +27,9 @@ func Normalize[T Float](dst, x []T, rows, cols int, eps T, rms bool, stats []T) 
 // NormalizeGrad sets each row of dst to the gradient to x of [Normalize] when g is that to its result y:
 // (g − mean g − y·mean(g·y))/√(var + eps), or with rms (g − y·mean(g·y))/√(mean x² + eps).
 func NormalizeGrad[T Float](dst, x, g []T, rows, cols int, eps T, rms bool) {
+	if n := rows * cols; n == 0 || normalizeGradFast(fit(dst, n), fit(x, n), fit(g, n), rows, cols, eps, rms) {
+		return
+	}
 	for r := range rows {
 		row, g, d := x[r*cols:(r+1)*cols], g[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
 		mean, inv := moments(row, eps, rms)

@@ -28,3 +28,41 @@ func is32[T Float]() bool {
 // as32 and as64 reinterpret a slice whose element type is32 has found out.
 func as32[T Float](x []T) []float32 { return *(*[]float32)(unsafe.Pointer(&x)) }
 func as64[T Float](x []T) []float64 { return *(*[]float64)(unsafe.Pointer(&x)) }
+
+// fit returns the first n elements of x, which must have them: slicing alone would look at the capacity.
+func fit[T Float](x []T, n int) []T {
+	if len(x) < n {
+		panic("kernels: an operand is too short")
+	}
+	return x[:n]
+}
+
+// unary, binary and scalar name the elementwise functions that have assembly.
+type (
+	unary  uint8
+	binary uint8
+	scalar uint8
+)
+
+const (
+	unaryExp unary = iota
+	unaryTanh
+	unarySigmoid
+	unarySilu
+	unaryGelu
+)
+
+const (
+	binaryAdd binary = iota
+	binarySub
+	binaryMul
+	binaryDiv
+	binaryMulAdd
+	binarySiluGrad
+	binaryGeluGrad
+)
+
+const (
+	scalarScale scalar = iota
+	scalarAxpy
+)

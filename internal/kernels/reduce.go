@@ -16,6 +16,9 @@ func (s *lanes) total() float64 {
 // Sum returns Σ x, accumulated in float64. All paths give the same bits.
 func Sum[T Float](x []T) float64 {
 	var s lanes
+	if sumFast(&s, x) {
+		return s.total()
+	}
 	for ; len(x) >= len(s); x = x[len(s):] {
 		for j := range s {
 			s[j] += float64(x[j])
@@ -33,6 +36,9 @@ func Dot[T Float](a, b []T) float64 {
 		panic("kernels: Dot: lengths differ")
 	}
 	var s lanes
+	if dotFast(&s, a, b) {
+		return s.total()
+	}
 	for ; len(a) >= len(s); a, b = a[len(s):], b[len(s):] {
 		for j := range s {
 			// The conversion forbids a fused product, which only some architectures would make.
@@ -58,9 +64,11 @@ func ColSum[T Float](dst, x []T, rows, cols int, add bool) {
 	for j := 0; j < cols; j += len(lanes{}) {
 		var s lanes
 		w := min(len(s), cols-j)
-		for r := range rows {
-			for i, v := range x[r*cols+j : r*cols+j+w] {
-				s[i] += float64(v)
+		if !columnsFast(&s, fit(x, rows*cols), j, rows, cols, w) {
+			for r := range rows {
+				for i, v := range x[r*cols+j : r*cols+j+w] {
+					s[i] += float64(v)
+				}
 			}
 		}
 		for i, v := range s[:w] {

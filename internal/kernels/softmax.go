@@ -4,6 +4,9 @@ import "math"
 
 // Softmax sets each row of dst (rows × cols) to softmax(scale·x). A row whose maximum is infinite gives NaN.
 func Softmax[T Float](dst, x []T, rows, cols int, scale T) {
+	if n := rows * cols; n == 0 || softmaxFast(fit(dst, n), fit(x, n), rows, cols, scale) {
+		return
+	}
 	for r := range rows {
 		softmaxRow(dst[r*cols:(r+1)*cols], x[r*cols:(r+1)*cols], scale)
 	}
@@ -30,6 +33,9 @@ func softmaxRow[T Float](dst, x []T, scale T) {
 // SoftmaxGrad sets each row of dst to the gradient to x of y = softmax(scale·x) when g is that to y:
 // scale·y·(g − Σ y·g).
 func SoftmaxGrad[T Float](dst, y, g []T, rows, cols int, scale T) {
+	if n := rows * cols; n == 0 || softmaxGradFast(fit(dst, n), fit(y, n), fit(g, n), rows, cols, scale) {
+		return
+	}
 	for r := range rows {
 		y, g, d := y[r*cols:(r+1)*cols], g[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
 		dot := T(Dot(y, g))
@@ -43,6 +49,10 @@ func SoftmaxGrad[T Float](dst, y, g []T, rows, cols int, scale T) {
 func LogSumExp[T Float](dst, x []T, rows, cols int) {
 	for r := range rows {
 		row := x[r*cols : (r+1)*cols]
+		if top, sum, ok := logSumExpFast(row); ok {
+			dst[r] = T(float64(top) + math.Log(float64(sum)))
+			continue
+		}
 		top := T(math.Inf(-1))
 		for _, v := range row {
 			top = max(top, v)

@@ -1,0 +1,309 @@
+package kernels
+
+import (
+	"math"
+	"unsafe"
+)
+
+//go:generate go -C gen run . -group elementwise -out ../zelementwise_amd64.s -stubs ../zelementwise_amd64.go -pkg kernels
+//go:generate go -C gen run . -group rows -out ../zrows_amd64.s -stubs ../zrows_amd64.go -pkg kernels
+
+// stretch is the number of elements of one call of assembly, which the scheduler cannot interrupt: a few microseconds.
+const stretch = 1 << 14
+
+// The functions below do what their portable namesakes do and report true, or report false on a path without assembly
+// for them. They call by name, not through a table, so that no operand escapes to the heap.
+
+func p32[T Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
+func p64[T Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
+
+func unaryFast[T Float](f unary, dst, x []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), stretch)
+		if is32[T]() {
+			switch f {
+			case unaryExp:
+				exp32avx512(n, p32(dst), p32(x))
+			case unaryTanh:
+				tanh32avx512(n, p32(dst), p32(x))
+			case unarySigmoid:
+				sigmoid32avx512(n, p32(dst), p32(x))
+			case unarySilu:
+				silu32avx512(n, p32(dst), p32(x))
+			case unaryGelu:
+				gelu32avx512(n, p32(dst), p32(x))
+			}
+		} else {
+			switch f {
+			case unaryExp:
+				exp64avx512(n, p64(dst), p64(x))
+			case unaryTanh:
+				tanh64avx512(n, p64(dst), p64(x))
+			case unarySigmoid:
+				sigmoid64avx512(n, p64(dst), p64(x))
+			case unarySilu:
+				silu64avx512(n, p64(dst), p64(x))
+			case unaryGelu:
+				gelu64avx512(n, p64(dst), p64(x))
+			}
+		}
+		dst, x = dst[n:], x[n:]
+	}
+	return true
+}
+
+func binaryFast[T Float](f binary, dst, a, b []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), stretch)
+		if is32[T]() {
+			switch f {
+			case binaryAdd:
+				add32avx512(n, p32(dst), p32(a), p32(b))
+			case binarySub:
+				sub32avx512(n, p32(dst), p32(a), p32(b))
+			case binaryMul:
+				mul32avx512(n, p32(dst), p32(a), p32(b))
+			case binaryDiv:
+				div32avx512(n, p32(dst), p32(a), p32(b))
+			case binaryMulAdd:
+				mulAdd32avx512(n, p32(dst), p32(a), p32(b))
+			case binarySiluGrad:
+				siluGrad32avx512(n, p32(dst), p32(a), p32(b))
+			case binaryGeluGrad:
+				geluGrad32avx512(n, p32(dst), p32(a), p32(b))
+			}
+		} else {
+			switch f {
+			case binaryAdd:
+				add64avx512(n, p64(dst), p64(a), p64(b))
+			case binarySub:
+				sub64avx512(n, p64(dst), p64(a), p64(b))
+			case binaryMul:
+				mul64avx512(n, p64(dst), p64(a), p64(b))
+			case binaryDiv:
+				div64avx512(n, p64(dst), p64(a), p64(b))
+			case binaryMulAdd:
+				mulAdd64avx512(n, p64(dst), p64(a), p64(b))
+			case binarySiluGrad:
+				siluGrad64avx512(n, p64(dst), p64(a), p64(b))
+			case binaryGeluGrad:
+				geluGrad64avx512(n, p64(dst), p64(a), p64(b))
+			}
+		}
+		dst, a, b = dst[n:], a[n:], b[n:]
+	}
+	return true
+}
+
+func scalarFast[T Float](f scalar, dst []T, c T, x []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), stretch)
+		if is32[T]() {
+			switch f {
+			case scalarScale:
+				scale32avx512(n, p32(dst), p32(x), float32(c))
+			case scalarAxpy:
+				axpy32avx512(n, p32(dst), p32(x), float32(c))
+			}
+		} else {
+			switch f {
+			case scalarScale:
+				scale64avx512(n, p64(dst), p64(x), float64(c))
+			case scalarAxpy:
+				axpy64avx512(n, p64(dst), p64(x), float64(c))
+			}
+		}
+		dst, x = dst[n:], x[n:]
+	}
+	return true
+}
+
+func combineFast[T Float](dst []T, c []T, src [][]T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for at := 0; at < len(dst); at += stretch {
+		n := min(len(dst)-at, stretch)
+		if is32[T]() {
+			combine32avx512(n, p32(dst[at:]), len(c), p32(c), (*[]float32)(unsafe.Pointer(&src[0])), 4*at)
+		} else {
+			combine64avx512(n, p64(dst[at:]), len(c), p64(c), (*[]float64)(unsafe.Pointer(&src[0])), 8*at)
+		}
+	}
+	return true
+}
+
+func adamWFast[T Float](w, g, m, v, ema []T, c *adamW[T]) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for len(w) > 0 {
+		n := min(len(w), stretch)
+		if ema == nil {
+			if is32[T]() {
+				adamW32avx512(n, (*float32)(unsafe.Pointer(c)), p32(w), p32(g), p32(m), p32(v))
+			} else {
+				adamW64avx512(n, (*float64)(unsafe.Pointer(c)), p64(w), p64(g), p64(m), p64(v))
+			}
+		} else {
+			if is32[T]() {
+				adamWAverage32avx512(n, (*float32)(unsafe.Pointer(c)), p32(w), p32(g), p32(m), p32(v), p32(ema))
+			} else {
+				adamWAverage64avx512(n, (*float64)(unsafe.Pointer(c)), p64(w), p64(g), p64(m), p64(v), p64(ema))
+			}
+			ema = ema[n:]
+		}
+		w, g, m, v = w[n:], g[n:], m[n:], v[n:]
+	}
+	return true
+}
+
+func sumFast[T Float](s *lanes, x []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for len(x) > 0 {
+		n := min(len(x), stretch)
+		if is32[T]() {
+			sum32avx512(n, &s[0], p32(x))
+		} else {
+			sum64avx512(n, &s[0], p64(x))
+		}
+		x = x[n:]
+	}
+	return true
+}
+
+func dotFast[T Float](s *lanes, a, b []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for len(a) > 0 {
+		n := min(len(a), stretch)
+		if is32[T]() {
+			dot32avx512(n, &s[0], p32(a), p32(b))
+		} else {
+			dot64avx512(n, &s[0], p64(a), p64(b))
+		}
+		a, b = a[n:], b[n:]
+	}
+	return true
+}
+
+func columnsFast[T Float](s *lanes, x []T, j, rows, cols, w int) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for r := 0; r < rows; r += stretch / len(s) {
+		n := min(rows-r, stretch/len(s))
+		if is32[T]() {
+			columns32avx512(n, &s[0], p32(x[r*cols+j:]), 4*cols, 1<<w-1)
+		} else {
+			columns64avx512(n, &s[0], p64(x[r*cols+j:]), 8*cols, 1<<w-1)
+		}
+	}
+	return true
+}
+
+func softmaxFast[T Float](dst, x []T, rows, cols int, scale T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
+		n := min(rows-r, step)
+		switch {
+		case is32[T]() && cols <= 64:
+			softmaxShort32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), float32(scale))
+		case is32[T]():
+			softmax32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), float32(scale))
+		case cols <= 16:
+			softmaxShort64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), float64(scale))
+		default:
+			softmax64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), float64(scale))
+		}
+	}
+	return true
+}
+
+func softmaxGradFast[T Float](dst, y, g []T, rows, cols int, scale T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
+		n := min(rows-r, step)
+		if is32[T]() {
+			softmaxGrad32avx512(n, cols, p32(dst[r*cols:]), p32(y[r*cols:]), p32(g[r*cols:]), float32(scale))
+		} else {
+			softmaxGrad64avx512(n, cols, p64(dst[r*cols:]), p64(y[r*cols:]), p64(g[r*cols:]), float64(scale))
+		}
+	}
+	return true
+}
+
+// logSumExpFast returns the maximum of a row and the sum of e^(x − maximum).
+func logSumExpFast[T Float](row []T) (top, sum T, ok bool) {
+	if active != pathAVX512 {
+		return 0, 0, false
+	}
+	if is32[T]() {
+		logSumExp32avx512(len(row), p32(row), (*float32)(unsafe.Pointer(&top)), (*float32)(unsafe.Pointer(&sum)))
+	} else {
+		logSumExp64avx512(len(row), p64(row), (*float64)(unsafe.Pointer(&top)), (*float64)(unsafe.Pointer(&sum)))
+	}
+	return top, sum, !math.IsInf(float64(top), 0) // which would leave NaN in doubt
+}
+
+func normalizeFast[T Float](dst, x []T, rows, cols int, eps T, rms bool, stats []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	root := 0
+	if rms {
+		root = 1
+	}
+	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
+		n := min(rows-r, step)
+		if is32[T]() {
+			var at *float32
+			if stats != nil {
+				at = p32(stats[2*r:])
+			}
+			normalize32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), at, 1/float32(cols), float32(eps), root)
+		} else {
+			var at *float64
+			if stats != nil {
+				at = p64(stats[2*r:])
+			}
+			normalize64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), at, 1/float64(cols), float64(eps), root)
+		}
+	}
+	return true
+}
+
+func normalizeGradFast[T Float](dst, x, g []T, rows, cols int, eps T, rms bool) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	root := 0
+	if rms {
+		root = 1
+	}
+	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
+		n := min(rows-r, step)
+		if is32[T]() {
+			normalizeGrad32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), p32(g[r*cols:]), 1/float32(cols), float32(eps), root)
+		} else {
+			normalizeGrad64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), p64(g[r*cols:]), 1/float64(cols), float64(eps), root)
+		}
+	}
+	return true
+}

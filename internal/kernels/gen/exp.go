@@ -1,0 +1,223 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+)
+
+// series holds what exponentials need at one width. Polynomials are given from the highest degree down.
+type series struct {
+	hi, lo       float64   // ln 2 = hi + lo, hi short enough for n·hi to be exact
+	low, high    float64   // e^x is 0 and infinite beyond these
+	over, finite float64   // 2^over is infinite and 2^−over zero; 2^finite and its inverse are neither
+	one          float64   // tanh is ±1 from here on
+	e            []float64 // e^r, |r| ≤ ln2/2
+	two          []float64 // 2^f, |f| ≤ 1/2
+	m1           []float64 // (e^r − 1 − r)/r²
+}
+
+// single has minimax polynomials of relative error, their coefficients rounded one after the other.
+var single = series{
+	hi: 0x1.62e4p-1, lo: 0x1.7f7d1cp-20, low: -105, high: 89, over: 150, finite: 120, one: 9.2,
+	e:   []float64{0x1.6a5056p-10, 0x1.123974p-7, 0x1.5558acp-5, 0x1.555492p-3, 0x1.fffffcp-2, 1, 1},
+	two: []float64{0x1.416b5ap-13, 0x1.5f083p-10, 0x1.3b2dep-7, 0x1.c6af7cp-5, 0x1.ebfbdcp-3, 0x1.62e43p-1, 1},
+	m1:  []float64{0x1.9e0812p-13, 0x1.6d4388p-10, 0x1.111308p-7, 0x1.5554fp-5, 0x1.555554p-3, 0.5},
+}
+
+// double has Taylor polynomials to degree 13: the next term is 4e-18 of the sum.
+var double = series{
+	hi: 6.93147180369123816490e-01, lo: 1.90821492927058770002e-10, low: -746, high: 710, over: 1100, finite: 1000, one: 19.5,
+	e: taylor(0, 1), two: taylor(0, math.Ln2), m1: taylor(2, 1),
+}
+
+// taylor returns the coefficients base^i/i! for i from 13 down to from.
+func taylor(from int, base float64) (c []float64) {
+	for i := 13; i >= from; i-- {
+		v := 1.0
+		for j := 1; j <= i; j++ {
+			v *= base / float64(j)
+		}
+		c = append(c, v)
+	}
+	return c
+}
+
+func (s shape) series() *series {
+	if s.size == 8 {
+		return &double
+	}
+	return &single
+}
+
+const (
+	log2e = math.Log2E
+	// gelu(x) = x / (1 + 2^(x·(gelu1 + gelu3·x²)))
+	gelu1 = -2 * 0.79788456080286535587989211986876 * log2e
+	gelu3 = gelu1 * 0.044715
+	// beyond ±flat, gelu′ is 0 or 1
+	flat = 30
+)
+
+// Each helper writes one instruction for all its vectors before the next, so that their chains overlap.
+
+func (s shape) horner(cs []float64, x []vec) []vec {
+	p := s.news(len(x))
+	each(x, func(i int) { s.move(c(cs[0]), p[i]) })
+	for _, k := range cs[1:] {
+		each(x, func(i int) { s.fma213(c(k), x[i], p[i]) })
+	}
+	return p
+}
+
+// within clamps x; as the first operand of both instructions it keeps a NaN.
+func (s shape) within(x []vec, low, high float64) {
+	each(x, func(i int) { pick(s, VMINPS, VMINPD)(x[i], c(high), x[i]) })
+	each(x, func(i int) { pick(s, VMAXPS, VMAXPD)(x[i], c(low), x[i]) })
+}
+
+func (s shape) round(x, n vec)    { pick(s, VRNDSCALEPS, VRNDSCALEPD)(U8(0), x, n) }
+func (s shape) scale(n, p, x vec) { pick(s, VSCALEFPS, VSCALEFPD)(n, p, x) } // x = p·2^n, right for subnormals too
+func (s shape) fnma231(o ...Op)   { pick(s, VFNMADD231PS, VFNMADD231PD)(o...) }
+
+// reduce leaves r in x and returns n, where x = n·ln2 + r.
+func (s shape) reduce(x []vec) []vec {
+	n := s.news(len(x))
+	each(x, func(i int) { s.mul(c(log2e), x[i], n[i]) })
+	each(x, func(i int) { s.round(n[i], n[i]) })
+	each(x, func(i int) { s.fnma231(c(s.series().hi), n[i], x[i]) })
+	each(x, func(i int) { s.fnma231(c(s.series().lo), n[i], x[i]) })
+	return n
+}
+
+func (s shape) loadReduce() { s.consts(log2e, s.series().hi, s.series().lo) }
+
+// exp: x = e^x
+func (s shape) exp(x []vec) {
+	s.within(x, s.series().low, s.series().high)
+	n := s.reduce(x)
+	p := s.horner(s.series().e, x)
+	each(x, func(i int) { s.scale(n[i], p[i], x[i]) })
+}
+
+func (s shape) loadExp() {
+	s.consts(s.series().low, s.series().high)
+	s.loadReduce()
+	s.consts(s.series().e...)
+}
+
+// tanh: x = E/(E+2) with E = e^(2x) − 1 = 2^n·(e^r − 1) + 2^n − 1, which cancels nowhere.
+func (s shape) tanh(x []vec) {
+	s.within(x, -s.series().one, s.series().one)
+	each(x, func(i int) { s.add(x[i], x[i], x[i]) })
+	n := s.reduce(x)
+	p, w := s.horner(s.series().m1, x), s.news(len(x))
+	each(x, func(i int) { s.mul(x[i], x[i], w[i]) })
+	each(x, func(i int) { s.fma213(x[i], w[i], p[i]) })
+	each(x, func(i int) { s.scale(n[i], c(1), n[i]) })
+	each(x, func(i int) { s.sub(c(1), n[i], w[i]) })
+	each(x, func(i int) { s.fma213(w[i], n[i], p[i]) })
+	each(x, func(i int) { s.add(c(2), p[i], w[i]) })
+	each(x, func(i int) { s.div(w[i], p[i], x[i]) })
+}
+
+func (s shape) loadTanh() {
+	s.consts(-s.series().one, s.series().one, 1, 2)
+	s.loadReduce()
+	s.consts(s.series().m1...)
+}
+
+// sigmoid: x = (x < 0 ? e : 1)/(1 + e) with e = e^−|x|, so that the tail underflows gradually.
+func (s shape) sigmoid(x []vec) {
+	k := make([]mask, len(x))
+	each(x, func(i int) {
+		k[i] = K()
+		pick(s, VPMOVD2M, VPMOVQ2M)(x[i], k[i])
+	})
+	each(x, func(i int) { pick(s, VORPS, VORPD)(c(math.Copysign(0, -1)), x[i], x[i]) })
+	s.exp(x)
+	d := s.news(len(x))
+	each(x, func(i int) { s.add(c(1), x[i], d[i]) })
+	each(x, func(i int) { pick(s, VBLENDMPS, VBLENDMPD)(x[i], c(1), k[i], x[i]) })
+	each(x, func(i int) { s.div(d[i], x[i], x[i]) })
+}
+
+func (s shape) loadSigmoid() {
+	s.loadExp()
+	s.consts(1, math.Copysign(0, -1))
+}
+
+// exp2: t = 2^t with |t| clamped by one VRANGEPS (smaller magnitude, sign of t), which drops a NaN.
+func (s shape) exp2(t []vec, limit float64) {
+	n := s.news(len(t))
+	each(t, func(i int) { pick(s, VRANGEPS, VRANGEPD)(U8(2), c(limit), t[i], t[i]) })
+	each(t, func(i int) { s.round(t[i], n[i]) })
+	each(t, func(i int) { s.sub(n[i], t[i], t[i]) })
+	p := s.horner(s.series().two, t)
+	each(t, func(i int) { s.scale(n[i], p[i], t[i]) })
+}
+
+// logistic returns 1/(1 + t). A division beats VRCP14PS with a Newton step in speed and error.
+func (s shape) logistic(t []vec) []vec {
+	d := s.news(len(t))
+	each(t, func(i int) { s.add(c(1), t[i], d[i]) })
+	each(t, func(i int) { s.div(d[i], c(1), d[i]) })
+	return d
+}
+
+// gate: x = x / (1 + 2^t)
+func (s shape) gate(x, t []vec) {
+	s.exp2(t, s.series().over)
+	d := s.logistic(t)
+	each(x, func(i int) { s.mul(d[i], x[i], x[i]) })
+}
+
+// geluArg returns t = x·(gelu1 + gelu3·w) and w = x².
+func (s shape) geluArg(x []vec) (t, w []vec) {
+	t, w = s.news(len(x)), s.news(len(x))
+	each(x, func(i int) { s.mul(x[i], x[i], w[i]) })
+	each(x, func(i int) { s.move(c(gelu1), t[i]) })
+	each(x, func(i int) { s.fma231(c(gelu3), w[i], t[i]) })
+	each(x, func(i int) { s.mul(x[i], t[i], t[i]) })
+	return t, w
+}
+
+func (s shape) siluArg(x []vec) []vec {
+	t := s.news(len(x))
+	each(x, func(i int) { s.mul(c(-log2e), x[i], t[i]) })
+	return t
+}
+
+func (s shape) loadGate(limit float64) {
+	s.consts(limit, 1)
+	s.consts(s.series().two...)
+}
+
+// gateGrad: x = g·d·(1 − (1−d)·u) where d = 1/(1 + 2^t) and u = −x·ln2·t′; 1−d is taken as 2^t·d, so that nothing cancels.
+func (s shape) gateGrad(x, g, t, u []vec) {
+	s.exp2(t, s.series().finite)
+	d := s.logistic(t)
+	each(x, func(i int) { s.mul(t[i], d[i], t[i]) })
+	each(x, func(i int) { s.fnma213(c(1), t[i], u[i]) })
+	each(x, func(i int) { s.mul(d[i], u[i], u[i]) })
+	each(x, func(i int) { s.mul(u[i], g[i], x[i]) })
+}
+
+func (s shape) fnma213(o ...Op) { pick(s, VFNMADD213PS, VFNMADD213PD)(o...) } // o2 = o0 − o1·o2
+
+func (s shape) geluGrad(x, g []vec) {
+	s.within(x, -flat, flat)
+	t, w := s.geluArg(x)
+	each(x, func(i int) { s.fma213(c(gelu1), c(3*gelu3), w[i]) })
+	each(x, func(i int) { s.mul(x[i], w[i], w[i]) })
+	each(x, func(i int) { s.mul(c(math.Ln2), w[i], w[i]) }) // gelu1 and gelu3 carry log2e
+	s.gateGrad(x, g, t, w)
+}
+
+func (s shape) siluGrad(x, g []vec) {
+	s.within(x, -s.series().finite, s.series().finite) // for the infinities
+	t, u := s.siluArg(x), s.news(len(x))
+	each(x, func(i int) { s.mul(c(math.Ln2), t[i], u[i]) })
+	s.gateGrad(x, g, t, u)
+}

@@ -1,0 +1,417 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+)
+
+func rows() {
+	for _, s := range []shape{{4, 64}, {8, 64}} {
+		s.sum(false)
+		s.sum(true)
+		s.columns()
+		s.softmax()
+		s.softmaxShort()
+		s.softmaxGrad()
+		s.logSumExp()
+		s.normalize()
+		s.normalizeGrad()
+	}
+}
+
+// wide is the shape of the accumulators of exact sums: four vectors of float64, lane j for the elements j modulo 32.
+var wide = shape{8, 64}
+
+// widen loads the i-th group of eight elements at m as float64, zero where k has no bit.
+func (s shape) widen(m Mem, k Op, v vec) {
+	switch {
+	case s.size == 8 && k == nil:
+		VMOVUPD(m, v)
+	case s.size == 8:
+		VMOVUPD_Z(m, k, v)
+	case k == nil:
+		VCVTPS2PD(m, v)
+	default:
+		VCVTPS2PD_Z(m, k, v)
+	}
+}
+
+// groups splits the low 32 bits of m in four masks of eight.
+func groups(m gp) []mask {
+	ks := []mask{K(), K(), K(), K()}
+	for i, k := range ks {
+		if i > 0 {
+			SHRL(U8(8), m.As32())
+		}
+		KMOVB(m.As32(), k)
+	}
+	return ks
+}
+
+func accumulators(p gp) []vec {
+	acc := wide.news(4)
+	each(acc, func(i int) { VMOVUPD(Mem{Base: p, Disp: 64 * i}, acc[i]) })
+	return acc
+}
+
+// sum adds n elements, or products, to the 32 lanes.
+func (s shape) sum(dot bool) {
+	name, params := "sum", []string{"n", "lanes", "x"}
+	sig := fmt.Sprintf("func(n int, lanes *float64, x *%s)", s.elem())
+	if dot {
+		name, params = "dot", append(params, "y")
+		sig = fmt.Sprintf("func(n int, lanes *float64, x, y *%s)", s.elem())
+	}
+	r := start(s.name(name), sig, params...)
+	n := r[0]
+	acc := accumulators(r[1])
+	add := func(ks []mask) {
+		for i := range acc {
+			var k Op
+			if ks != nil {
+				k = ks[i]
+			}
+			v := wide.new()
+			s.widen(Mem{Base: r[2], Disp: 8 * s.size * i}, k, v)
+			if dot {
+				w := wide.new()
+				s.widen(Mem{Base: r[3], Disp: 8 * s.size * i}, k, w)
+				VMULPD(w, v, v)
+			}
+			VADDPD(v, acc[i], acc[i])
+		}
+	}
+	SUBQ(U8(32), n)
+	JL(LabelRef("tail"))
+	Label("loop")
+	add(nil)
+	for _, p := range r[2:] {
+		ADDQ(U32(uint32(32*s.size)), p)
+	}
+	SUBQ(U8(32), n)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	ADDQ(U8(32), n)
+	JZ(LabelRef("done"))
+	m := GP64()
+	MOVL(U32(0xffffffff), m.As32())
+	BZHIL(n.As32(), m.As32(), m.As32())
+	add(groups(m))
+	Label("done")
+	each(acc, func(i int) { VMOVUPD(acc[i], Mem{Base: r[1], Disp: 64 * i}) })
+	stop()
+}
+
+// columns adds rows > 0 rows, ld bytes apart, of up to 32 columns (mask) to the lanes.
+func (s shape) columns() {
+	r := start(s.name("columns"), fmt.Sprintf("func(rows int, lanes *float64, x *%s, ld int, mask int)", s.elem()),
+		"rows", "lanes", "x", "ld", "mask")
+	acc, ks := accumulators(r[1]), groups(r[4])
+	Label("loop")
+	for i := range acc {
+		v := wide.new()
+		s.widen(Mem{Base: r[2], Disp: 8 * s.size * i}, ks[i], v)
+		VADDPD(v, acc[i], acc[i])
+	}
+	ADDQ(r[3], r[2])
+	DECQ(r[0])
+	JNZ(LabelRef("loop"))
+	each(acc, func(i int) { VMOVUPD(acc[i], Mem{Base: r[1], Disp: 64 * i}) })
+	stop()
+}
+
+// eachRow begins a loop over rows > 0 rows; next ends it, moving each pointer on by a row of cols elements.
+func (s shape) eachRow(count, cols gp, pointers ...gp) (next func()) {
+	loop, width := label("row"), GP64()
+	MOVQ(cols, width)
+	SHLQ(U8(map[int]uint8{4: 2, 8: 3}[s.size]), width)
+	Label(loop)
+	return func() {
+		for _, p := range pointers {
+			ADDQ(width, p)
+		}
+		DECQ(count)
+		JNZ(LabelRef(loop))
+	}
+}
+
+func (s shape) zeros(n int) []vec {
+	v := s.news(n)
+	each(v, func(i int) { s.zero(v[i]) })
+	return v
+}
+
+// into adds under the mask of a tail: v = op(x, v) in its lanes alone.
+func into(op func(...Op), x vec, k Op, v vec) {
+	if k == nil {
+		op(x, v, v)
+	} else {
+		op(x, v, k, v)
+	}
+}
+
+// infinity loads −∞ in every lane.
+func (s shape) infinity() vec {
+	v := s.new()
+	if s.size == 8 {
+		s.broadcast(bits64(0xfff0000000000000), v)
+	} else {
+		s.broadcast(bits32(0xff800000), v)
+	}
+	return v
+}
+
+// softmax of rows of any length, in three passes.
+func (s shape) softmax() {
+	r := start(s.name("softmax"), fmt.Sprintf("func(rows, cols int, dst, x *%[1]s, scale %[1]s)", s.elem()),
+		"rows", "cols", "dst", "x")
+	cols, dst, x := r[1], r[2], r[3]
+	scale, low := s.scalar("scale"), s.infinity()
+	s.loadExp()
+	s.consts(1)
+	u := pick(s, 2, 1)
+	next := s.eachRow(r[0], cols, dst, x)
+	top, sum := s.news(4), s.zeros(2)
+	each(top, func(i int) { s.move(low, top[i]) })
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
+		each(v, func(i int) { s.mul(scale, v[i], v[i]) })
+		each(v, func(i int) { into(s.max, v[i], k, top[i]) })
+	})
+	s.fold(top, s.max)
+	s.span(cols, u, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
+		each(v, func(i int) { s.mul(scale, v[i], v[i]) })
+		each(v, func(i int) { s.sub(top[0], v[i], v[i]) })
+		s.exp(v)
+		each(v, func(i int) { s.store(v[i], k, at(dst, i)) })
+		each(v, func(i int) { into(s.add, v[i], k, sum[i]) })
+	})
+	s.fold(sum, s.add)
+	s.div(sum[0], c(1), sum[0])
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(dst, i), k, v[i]) })
+		each(v, func(i int) { s.mul(sum[0], v[i], v[i]) })
+		each(v, func(i int) { s.store(v[i], k, at(dst, i)) })
+	})
+	next()
+	stop()
+}
+
+// softmaxShort does rows of up to four vectors (two of float64) in registers.
+func (s shape) softmaxShort() {
+	vectors := pick(s, 4, 2)
+	r := start(s.name("softmaxShort"), fmt.Sprintf("func(rows, cols int, dst, x *%[1]s, scale %[1]s)", s.elem()),
+		"rows", "cols", "dst", "x")
+	cols, dst, x := r[1], r[2], r[3]
+	scale, low := s.scalar("scale"), s.infinity()
+	s.loadExp()
+	s.consts(1)
+	m := GP64()
+	MOVQ(U64(1<<64-1), m)
+	BZHIQ(cols, m, m)
+	var ks []mask
+	for range vectors {
+		k := K()
+		if s.size == 8 {
+			KMOVB(m.As32(), k)
+		} else {
+			KMOVW(m.As32(), k)
+		}
+		SHRQ(U8(uint8(s.lanes())), m)
+		ks = append(ks, k)
+	}
+	next := s.eachRow(r[0], cols, dst, x)
+	v, t := s.news(vectors), s.news(vectors)
+	total := func(op func(...Op)) vec {
+		each(v, func(i int) { s.move(v[i], t[i]) })
+		s.fold(t, op)
+		return t[0]
+	}
+	each(v, func(i int) { s.move(low, v[i]) })
+	each(v, func(i int) { s.mul(Mem{Base: x, Disp: 64 * i}, scale, ks[i], v[i]) })
+	top := total(s.max)
+	each(v, func(i int) { s.sub(top, v[i], v[i]) })
+	s.exp(v)
+	// Where every element is −∞, so are the lanes beyond the row, and −∞ − −∞ is NaN in all of them, as it should be.
+	sum := total(s.add)
+	s.div(sum, c(1), sum)
+	each(v, func(i int) { s.mul(sum, v[i], v[i]) })
+	each(v, func(i int) { s.move(v[i], ks[i], Mem{Base: dst, Disp: 64 * i}) })
+	next()
+	stop()
+}
+
+func (s shape) softmaxGrad() {
+	r := start(s.name("softmaxGrad"), fmt.Sprintf("func(rows, cols int, dst, y, grad *%[1]s, scale %[1]s)", s.elem()),
+		"rows", "cols", "dst", "y", "grad")
+	cols, dst, y, g := r[1], r[2], r[3], r[4]
+	scale := s.scalar("scale")
+	next := s.eachRow(r[0], cols, dst, y, g)
+	dot := s.zeros(4)
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v, w := s.news(u), s.news(u)
+		each(v, func(i int) { s.load(at(y, i), k, v[i]) })
+		each(v, func(i int) { s.load(at(g, i), k, w[i]) })
+		each(v, func(i int) { s.fma231(w[i], v[i], dot[i]) })
+	})
+	s.fold(dot, s.add)
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v, w := s.news(u), s.news(u)
+		each(v, func(i int) { s.load(at(y, i), k, v[i]) })
+		each(v, func(i int) { s.load(at(g, i), k, w[i]) })
+		each(v, func(i int) { s.sub(dot[0], w[i], w[i]) })
+		each(v, func(i int) { s.mul(scale, v[i], v[i]) })
+		each(v, func(i int) { s.mul(w[i], v[i], v[i]) })
+		each(v, func(i int) { s.store(v[i], k, at(dst, i)) })
+	})
+	next()
+	stop()
+}
+
+// logSumExp writes the maximum of n elements and the sum of e^(x − maximum).
+func (s shape) logSumExp() {
+	r := start(s.name("logSumExp"), fmt.Sprintf("func(n int, x, top, sum *%[1]s)", s.elem()), "n", "x", "top", "sum")
+	low := s.infinity()
+	s.loadExp()
+	top, sum := s.news(4), s.zeros(2)
+	each(top, func(i int) { s.move(low, top[i]) })
+	s.span(r[0], 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(r[1], i), k, v[i]) })
+		each(v, func(i int) { into(s.max, v[i], k, top[i]) })
+	})
+	s.fold(top, s.max)
+	s.span(r[0], pick(s, 2, 1), func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(r[1], i), k, v[i]) })
+		each(v, func(i int) { s.sub(top[0], v[i], v[i]) })
+		s.exp(v)
+		each(v, func(i int) { into(s.add, v[i], k, sum[i]) })
+	})
+	s.fold(sum, s.add)
+	s.first(top[0], Mem{Base: r[2]})
+	s.first(sum[0], Mem{Base: r[3]})
+	stop()
+}
+
+// first stores lane 0.
+func (s shape) first(v vec, m Mem) { pick(s, VMOVSS, VMOVSD)(v.AsX(), m) }
+
+// moments returns mean (0 if rms is not 0) and 1/√(mean square deviation + eps) of a row in every lane.
+func (s shape) moments(cols, x, rms gp, part, eps vec) (mean, inv vec) {
+	square, done := label("square"), label("mean")
+	sum, sq := s.zeros(4), s.zeros(4)
+	TESTQ(rms, rms)
+	JNZ(LabelRef(square))
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
+		each(v, func(i int) { s.add(v[i], sum[i], sum[i]) })
+	})
+	s.fold(sum, s.add)
+	s.mul(part, sum[0], sum[0])
+	JMP(LabelRef(done))
+	Label(square)
+	s.zero(sum[0])
+	Label(done)
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
+		each(v, func(i int) { s.sub(sum[0], v[i], v[i]) })
+		each(v, func(i int) {
+			if k == nil {
+				s.fma231(v[i], v[i], sq[i])
+			} else {
+				s.fma231(v[i], v[i], k, sq[i])
+			}
+		})
+	})
+	s.fold(sq, s.add)
+	s.fma213(eps, part, sq[0])
+	s.sqrt(sq[0], sq[0])
+	s.div(sq[0], c(1), sq[0])
+	return sum[0], sq[0]
+}
+
+// normalize: stats, two a row, may be nil; part is 1/cols.
+func (s shape) normalize() {
+	r := start(s.name("normalize"),
+		fmt.Sprintf("func(rows, cols int, dst, x, stats *%[1]s, part, eps %[1]s, rms int)", s.elem()),
+		"rows", "cols", "dst", "x", "stats", "rms")
+	cols, dst, x, stats, rms := r[1], r[2], r[3], r[4], r[5]
+	part, eps := s.scalar("part"), s.scalar("eps")
+	s.consts(1)
+	next := s.eachRow(r[0], cols, dst, x)
+	mean, inv := s.moments(cols, x, rms, part, eps)
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
+		each(v, func(i int) { s.sub(mean, v[i], v[i]) })
+		each(v, func(i int) { s.mul(inv, v[i], v[i]) })
+		each(v, func(i int) { s.store(v[i], k, at(dst, i)) })
+	})
+	none := label("none")
+	TESTQ(stats, stats)
+	JZ(LabelRef(none))
+	s.first(mean, Mem{Base: stats})
+	s.first(inv, Mem{Base: stats, Disp: s.size})
+	ADDQ(U8(uint8(2*s.size)), stats)
+	Label(none)
+	next()
+	stop()
+}
+
+func (s shape) normalizeGrad() {
+	r := start(s.name("normalizeGrad"),
+		fmt.Sprintf("func(rows, cols int, dst, x, grad *%[1]s, part, eps %[1]s, rms int)", s.elem()),
+		"rows", "cols", "dst", "x", "grad", "rms")
+	cols, dst, x, g, rms := r[1], r[2], r[3], r[4], r[5]
+	part, eps := s.scalar("part"), s.scalar("eps")
+	s.consts(1)
+	next := s.eachRow(r[0], cols, dst, x, g)
+	mean, inv := s.moments(cols, x, rms, part, eps)
+	sum, dot := s.zeros(4), s.zeros(4)
+	load := func(u int, k Op, at func(p gp, i int) Mem) (y, w []vec) {
+		y, w = s.news(u), s.news(u)
+		each(y, func(i int) { s.load(at(x, i), k, y[i]) })
+		each(y, func(i int) { s.load(at(g, i), k, w[i]) })
+		each(y, func(i int) { s.sub(mean, y[i], y[i]) })
+		each(y, func(i int) { s.mul(inv, y[i], y[i]) })
+		return y, w
+	}
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		y, w := load(u, k, at)
+		each(y, func(i int) { s.add(w[i], sum[i], sum[i]) })
+		each(y, func(i int) { // a masked g is zero, but times an infinite mean would not be
+			if k == nil {
+				s.fma231(w[i], y[i], dot[i])
+			} else {
+				s.fma231(w[i], y[i], k, dot[i])
+			}
+		})
+	})
+	s.fold(sum, s.add)
+	s.fold(dot, s.add)
+	s.mul(part, sum[0], sum[0])
+	s.mul(part, dot[0], dot[0])
+	centred := label("centred")
+	TESTQ(rms, rms)
+	JZ(LabelRef(centred))
+	s.zero(sum[0])
+	Label(centred)
+	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		y, w := load(u, k, at)
+		each(y, func(i int) { s.sub(sum[0], w[i], w[i]) })
+		each(y, func(i int) { s.fnma231(dot[0], y[i], w[i]) })
+		each(y, func(i int) { s.mul(inv, w[i], w[i]) })
+		each(y, func(i int) { s.store(w[i], k, at(dst, i)) })
+	})
+	next()
+	stop()
+}
