@@ -162,7 +162,9 @@ func checkRandomPlan(seed uint64, size int) bool {
 		next++
 		return Reg(next - 1)
 	}
-	number := func() float64 { return []float64{0, 1, -1, .5, .1, math.NaN(), math.Inf(1)}[r.IntN(map[bool]int{true: 7, false: 5}[wild])] }
+	number := func() float64 {
+		return []float64{0, 1, -1, .5, .1, math.NaN(), math.Inf(1)}[r.IntN(map[bool]int{true: 7, false: 5}[wild])]
+	}
 	ports := func(reg func() Reg) []Port {
 		var list []Port
 		for range r.IntN(2) * r.IntN(3) {
