@@ -61,7 +61,7 @@ func (VPLinear) Range() (data, noise float64) { return 1e-3, 1 }
 
 // preserving is the point of a variance-preserving schedule with the given ln α and its derivative.
 func preserving(t, logAlpha, dLogAlpha float64) Point {
-	alpha, sigma := math.Exp(logAlpha), math.Sqrt(-math.Expm1(2*logAlpha))
+	alpha, sigma := math.Exp(logAlpha), math.Sqrt(0-math.Expm1(2*logAlpha)) // 0−: a σ of −0 would have λ = NaN
 	return Point{T: t, Alpha: alpha, Sigma: sigma, DAlpha: alpha * dLogAlpha, DSigma: -alpha * alpha * dLogAlpha / sigma}
 }
 
