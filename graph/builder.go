@@ -18,13 +18,13 @@ var building sync.Mutex
 // returns harmless nodes from then on, so that network code reads as formulas; ask for [Builder.Err] at the end.
 // A Builder is not safe for concurrent use.
 type Builder struct {
-	g      *gorgonia.ExprGraph
-	dt     tensor.Dtype
-	ids    uint64
-	err    error
-	names  map[string]*Node
-	dummy  *Node
-	nested bool // building is already held
+	g     *gorgonia.ExprGraph
+	dt    tensor.Dtype
+	ids   uint64
+	err   error
+	names map[string]*Node
+	dummy *Node
+	held  int // how many calls of this Builder are inside building
 }
 
 // NewBuilder returns a Builder of an empty graph whose values are all of type T.
@@ -95,14 +95,17 @@ func (b *Builder) harmless() *Node {
 	return b.dummy
 }
 
+// lock enters building, unless this Builder is inside already: a derivative of Gorgonia's calls back into the Builder.
 func (b *Builder) lock() {
-	if !b.nested {
+	if b.held == 0 {
 		building.Lock()
 	}
+	b.held++
 }
 
 func (b *Builder) unlock() {
-	if !b.nested {
+	b.held--
+	if b.held == 0 {
 		building.Unlock()
 	}
 }
@@ -113,8 +116,8 @@ func (b *Builder) Input(name string, shape ...int) *Node {
 		return b.harmless()
 	}
 	switch {
-	case name == "":
-		return b.Fail("an input needs a name")
+	case name == "" || strings.HasSuffix(name, " "):
+		return b.Fail("an input needs a name that does not end with a space, not %q", name)
 	case len(shape) == 0:
 		return b.Fail("input %q: a shape of at least one axis is needed; a scalar is shape 1", name)
 	case b.names[name] != nil:
@@ -141,6 +144,21 @@ func (b *Builder) Input(name string, shape ...int) *Node {
 // Named returns the input of the given name, or nil.
 func (b *Builder) Named(name string) *Node { return b.names[name] }
 
+// unusable says why a node cannot be an operand here, or nothing.
+func (b *Builder) unusable(n *Node) string {
+	switch {
+	case n == nil:
+		return "is nil"
+	case n.Graph() != b.g:
+		return "belongs to another graph"
+	case n.Type() == nil:
+		return "is a statement of Gorgonia's; use the node it reads"
+	case n.Dtype() != b.dt:
+		return fmt.Sprintf("is %v in a graph of %v", n.Dtype(), b.dt)
+	}
+	return ""
+}
+
 // Apply adds an op. Errors of shape name the op, all shapes and the caller's line.
 func (b *Builder) Apply(op Op, in ...*Node) *Node {
 	if b.err != nil {
@@ -148,14 +166,11 @@ func (b *Builder) Apply(op Op, in ...*Node) *Node {
 	}
 	a := &adapter{op: op, b: b}
 	for i, n := range in {
-		if n == nil {
-			return b.Fail("%s: input %d is nil", op, i)
+		if why := b.unusable(n); why != "" {
+			return b.Fail("%s: input %d %s", op, i, why)
 		}
-		if n.Graph() != b.g {
-			return b.Fail("%s: input %d belongs to another graph", op, i)
-		}
-		if n.Dtype() != b.dt {
-			return b.Fail("%s: input %d is %v in a graph of %v", op, i, n.Dtype(), b.dt)
+		if _, reshapes := op.(reshape); n.Dims() == 0 && !reshapes {
+			return b.Fail("%s: input %d is a scalar; Reshape it to shape 1 first", op, i)
 		}
 		a.in = append(a.in, n.Dims())
 	}
@@ -166,7 +181,7 @@ func (b *Builder) Apply(op Op, in ...*Node) *Node {
 	if err != nil {
 		return b.Fail("%s: %w", op, err)
 	}
-	if len(shape) == 0 || slices.Min(shape) < 1 {
+	if _, reshapes := op.(reshape); (len(shape) == 0 && !reshapes) || (len(shape) > 0 && slices.Min(shape) < 1) {
 		return b.Fail("%s: result of shape %v from inputs %v", op, shape, shapes(in))
 	}
 	a.dims = len(shape)

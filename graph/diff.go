@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"slices"
+
 	"gorgonia.org/gorgonia"
 )
 
@@ -59,11 +61,8 @@ func (b *Builder) gradient(outs, cotangents, wrt []*Node, leaves map[*Node]bool)
 		b.Fail("gradient: %d outputs and %d cotangents", len(outs), len(cotangents))
 		return grads
 	}
-	for k, o := range outs {
-		if !o.Shape().Eq(cotangents[k].Shape()) {
-			b.Fail("gradient: output %d has shape %v, its cotangent %v", k, o.Shape(), cotangents[k].Shape())
-			return grads
-		}
+	if !b.paired("gradient", "output", "cotangent", outs, cotangents, leaves) || !b.usable("gradient: input", wrt) {
+		return grads
 	}
 	wanted := map[*Node]bool{}
 	for _, n := range wrt {
@@ -109,9 +108,13 @@ func (b *Builder) gradient(outs, cotangents, wrt []*Node, leaves map[*Node]bool)
 			continue
 		}
 		for j, g := range b.pull(n, in, want, ct) {
-			if g != nil && want[j] {
-				parts[in[j]] = append(parts[in[j]], g)
+			if g == nil || j >= len(in) || !want[j] {
+				continue
 			}
+			if b.err == nil && !slices.Equal(g.Shape(), in[j].Shape()) {
+				b.Fail("gradient of %v: input %d has shape %v, its gradient %v", n.Op(), j, in[j].Shape(), g.Shape())
+			}
+			parts[in[j]] = append(parts[in[j]], g)
 		}
 	}
 	for i, n := range wrt {
@@ -148,8 +151,58 @@ func (b *Builder) pull(n *Node, in []*Node, want []bool, ct *Node) []*Node {
 	nodes, err := op.SymDiff(in, n, ct)
 	if err != nil {
 		b.Fail("gradient of %v: %w", n.Op(), err)
+		return nil
 	}
-	return nodes
+	res := make([]*Node, len(in))
+	for j := range min(len(nodes), len(in)) {
+		if want[j] && nodes[j] != nil {
+			res[j] = b.fit(nodes[j], in[j].Shape())
+		}
+	}
+	return res
+}
+
+// fit gives a node the shape of the same size that is wanted: Gorgonia takes (n), (n, 1) and (1, n) for equal, and a
+// scalar for a tensor of one element.
+func (b *Builder) fit(n *Node, s Shape) *Node {
+	if slices.Equal(n.Shape(), s) {
+		return n
+	}
+	return b.Reshape(n, s...)
+}
+
+// paired checks that nodes and what belongs to them are usable and of equal shapes.
+func (b *Builder) paired(what, name, other string, nodes, others []*Node, leaves map[*Node]bool) bool {
+	if !b.usable(what+": "+name, nodes) || !b.usable(what+": "+other, others) {
+		return false
+	}
+	for k, n := range nodes {
+		if !slices.Equal(n.Shape(), others[k].Shape()) {
+			b.Fail("%s: %s %d has shape %v, its %s %v", what, name, k, n.Shape(), other, others[k].Shape())
+			return false
+		}
+	}
+	return what != "gradient" || leaves != nil || b.whole(nodes)
+}
+
+// usable checks that nodes are values of this graph.
+func (b *Builder) usable(what string, nodes []*Node) bool {
+	for k, n := range nodes {
+		if why := b.unusable(n); why != "" {
+			b.Fail("%s %d %s", what, k, why)
+			return false
+		}
+	}
+	return true
+}
+
+// whole checks that what outs depend on has not been rewritten by Gorgonia.
+func (b *Builder) whole(outs []*Node) bool {
+	if err := checkWhole(outs); err != nil {
+		b.Fail("%w", err)
+		return false
+	}
+	return true
 }
 
 // sum adds nodes of one shape, in the order given.
@@ -173,7 +226,8 @@ func (b *Builder) sum(nodes []*Node) *Node {
 }
 
 // Tangent adds the forward-mode derivative: for each of outs, Σ_k ∂out/∂wrt[k] · tangents[k]. An entry is nil where it
-// is zero because the output depends on none of wrt.
+// is zero because the output depends on none of wrt. Tangent is the transpose of [Builder.Gradient] for every wrt: the
+// direction of an inner node is added to what the nodes behind it bring.
 func (b *Builder) Tangent(outs, wrt, tangents []*Node) []*Node {
 	return b.tangent(outs, wrt, tangents, nil)
 }
@@ -187,19 +241,22 @@ func (b *Builder) tangent(outs, wrt, tangents []*Node, leaves map[*Node]bool) []
 		b.Fail("tangent: %d nodes and %d directions", len(wrt), len(tangents))
 		return res
 	}
-	d := map[*Node]*Node{}
-	for k, n := range wrt {
-		if !n.Shape().Eq(tangents[k].Shape()) {
-			b.Fail("tangent: node %d has shape %v, its direction %v", k, n.Shape(), tangents[k].Shape())
-			return res
-		}
-		d[n] = tangents[k]
+	if !b.paired("tangent", "input", "direction", wrt, tangents, nil) || !b.usable("tangent: output", outs) || (leaves == nil && !b.whole(outs)) {
+		return res
 	}
+	seeds := map[*Node][]*Node{}
+	for k, n := range wrt {
+		seeds[n] = append(seeds[n], tangents[k])
+	}
+	d := map[*Node]*Node{}
 	for _, n := range order(outs, leaves) {
 		if b.err != nil {
 			return res
 		}
-		if d[n] != nil || leaves[n] {
+		if leaves[n] {
+			if len(seeds[n]) > 0 {
+				d[n] = b.sum(seeds[n])
+			}
 			continue
 		}
 		in := args(n)
@@ -209,8 +266,14 @@ func (b *Builder) tangent(outs, wrt, tangents []*Node, leaves map[*Node]bool) []
 			dirs[j] = d[c]
 			some = some || dirs[j] != nil
 		}
+		parts := seeds[n]
 		if some {
-			d[n] = b.push(n, in, dirs)
+			if t := b.push(n, in, dirs); t != nil {
+				parts = append(parts, t)
+			}
+		}
+		if len(parts) > 0 && b.err == nil {
+			d[n] = b.sum(parts)
 		}
 	}
 	for i, o := range outs {
@@ -234,7 +297,7 @@ func (b *Builder) doubleVJP(n *Node, in, dirs []*Node) *Node {
 	for j, d := range dirs {
 		want[j] = d != nil
 	}
-	u := b.zeroLike(n)
+	u := b.zeros(n)
 	pulled := b.pull(n, in, want, u)
 	if b.err != nil {
 		return nil
@@ -248,20 +311,9 @@ func (b *Builder) doubleVJP(n *Node, in, dirs []*Node) *Node {
 	if len(outs) == 0 {
 		return nil
 	}
-	return b.Gradient(outs, cots, []*Node{u})[0]
-}
-
-func (b *Builder) zeroLike(n *Node) *Node {
-	if n.Dims() > 0 {
-		return b.Scale(0, n)
-	}
-	b.lock()
-	defer b.unlock()
-	u, err := gorgonia.Sub(n, n)
-	if err != nil {
-		return b.Fail("%w", err)
-	}
-	return u
+	leaves := leafSet(in)
+	leaves[n], leaves[u] = true, true
+	return b.gradient(outs, cots, []*Node{u}, leaves)[0]
 }
 
 // A decomposer is an op that can be written with simpler ones. Fused ops get from it the derivatives that are too rare

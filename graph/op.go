@@ -157,12 +157,7 @@ func (a *adapter) DiffWRT(n int) []bool {
 // SymDiff serves Gorgonia's own Backpropagate, which wants a node for every input.
 func (a *adapter) SymDiff(in gorgonia.Nodes, out, grad *Node) (gorgonia.Nodes, error) {
 	a.b.lock()
-	outer := a.b.nested
-	a.b.nested = true
-	defer func() {
-		a.b.nested = outer
-		a.b.unlock()
-	}()
+	defer a.b.unlock()
 	nodes := a.op.VJP(a.b, a.DiffWRT(len(in)), in, out, grad)
 	if a.b.err != nil {
 		return nil, a.b.err
@@ -172,7 +167,7 @@ func (a *adapter) SymDiff(in gorgonia.Nodes, out, grad *Node) (gorgonia.Nodes, e
 		if i < len(nodes) && nodes[i] != nil {
 			res[i] = nodes[i]
 		} else {
-			res[i] = a.b.Scale(0, in[i])
+			res[i] = a.b.zeros(in[i])
 		}
 	}
 	return res, a.b.err

@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ebb-go/ebb/internal/kernels"
 )
@@ -95,7 +96,7 @@ func (o attention) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
 func (o attentionGrad) String() string { return fmt.Sprintf("attentionGrad[%d heads]", o.heads) }
 func (o attentionGrad) Shape(in []Shape) (Shape, error) {
 	out, err := attention(o).Shape(in[:1])
-	if err == nil && !out.Eq(in[1]) {
+	if err == nil && !slices.Equal(out, in[1]) {
 		err = fmt.Errorf("cotangent of shape %v for a result of shape %v", in[1], out)
 	}
 	return in[0].Clone(), err

@@ -39,7 +39,7 @@ func (o combine) String() string {
 
 func (o combine) Shape(in []Shape) (Shape, error) {
 	for _, s := range in[1:] {
-		if !s.Eq(in[0]) {
+		if !slices.Equal(s, in[0]) {
 			return nil, fmt.Errorf("shapes %v and %v differ", in[0], s)
 		}
 	}
@@ -110,6 +110,27 @@ func shiftKernel[T Float](c float64) func(dst []T, src [][]T, _ []T) {
 func (o shift) VJP(_ *Builder, _ []bool, _ []*Node, _, ct *Node) []*Node { return []*Node{ct} }
 func (o shift) JVP(_ *Builder, _ []*Node, _ *Node, d []*Node) *Node      { return d[0] }
 
+// zero is a tensor of zeros of the shape of its input, whose value it does not read.
+type zero struct{}
+
+// zeros returns zeros of the shape of x.
+func (b *Builder) zeros(x *Node) *Node {
+	if s := x.Shape(); len(s) == 0 {
+		return b.Reshape(b.Apply(zero{}, b.Reshape(x, 1)))
+	}
+	return b.Apply(zero{}, x)
+}
+
+func (zero) String() string                  { return "zeros" }
+func (zero) Shape(in []Shape) (Shape, error) { return in[0].Clone(), nil }
+func (zero) Bind([]Shape) Kernel {
+	return Kernel{
+		F32: func(dst []float32, _ [][]float32, _ []float32) { clear(dst) },
+		F64: func(dst []float64, _ [][]float64, _ []float64) { clear(dst) }}
+}
+func (zero) VJP(*Builder, []bool, []*Node, *Node, *Node) []*Node { return make([]*Node, 1) }
+func (zero) JVP(*Builder, []*Node, *Node, []*Node) *Node         { return nil }
+
 // product is the elementwise product, quotient the elementwise quotient, of two nodes of one shape.
 type (
 	product  struct{}
@@ -123,7 +144,7 @@ func (b *Builder) Mul(x, y *Node) *Node { return b.Apply(product{}, x, y) }
 func (b *Builder) Div(x, y *Node) *Node { return b.Apply(quotient{}, x, y) }
 
 func sameShape(in []Shape) (Shape, error) {
-	if !in[0].Eq(in[1]) {
+	if !slices.Equal(in[0], in[1]) {
 		return nil, fmt.Errorf("shapes %v and %v differ", in[0], in[1])
 	}
 	return in[0].Clone(), nil

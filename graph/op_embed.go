@@ -64,12 +64,12 @@ func (o sinusoid) JVP(b *Builder, in []*Node, out *Node, d []*Node) *Node {
 // Patchify cuts images (batch, channels, height, width) into patches of p×p: (batch, height/p·width/p, p·p·channels),
 // each patch row by row, channels last.
 func (b *Builder) Patchify(x *Node, p int) *Node {
-	s := x.Shape()
-	if b.err == nil && (len(s) != 4 || p < 1 || s[2]%p != 0 || s[3]%p != 0) {
-		return b.Fail("patchify: patches of %d in %v; (batch, channels, height, width) with sides that are multiples of it is needed", p, s)
-	}
-	if b.err != nil {
+	if !b.given("patchify", x) {
 		return b.harmless()
+	}
+	s := x.Shape()
+	if len(s) != 4 || p < 1 || s[2]%p != 0 || s[3]%p != 0 {
+		return b.Fail("patchify: patches of %d in %v; (batch, channels, height, width) with sides that are multiples of it is needed", p, s)
 	}
 	h, w := s[2]/p, s[3]/p
 	x = b.Permute(b.Reshape(x, s[0], s[1], h, p, w, p), 0, 2, 4, 3, 5, 1)
@@ -78,12 +78,12 @@ func (b *Builder) Patchify(x *Node, p int) *Node {
 
 // Unpatchify is the inverse of Patchify, to images of the given channels, height and width.
 func (b *Builder) Unpatchify(x *Node, p, channels, height, width int) *Node {
-	s := x.Shape()
-	if b.err == nil && (len(s) != 3 || p < 1 || height%p != 0 || width%p != 0 || s[1] != height/p*(width/p) || s[2] != p*p*channels) {
-		return b.Fail("unpatchify: %v does not hold the patches of %d of an image (%d, %d, %d)", s, p, channels, height, width)
-	}
-	if b.err != nil {
+	if !b.given("unpatchify", x) {
 		return b.harmless()
+	}
+	s := x.Shape()
+	if len(s) != 3 || p < 1 || height%p != 0 || width%p != 0 || s[1] != height/p*(width/p) || s[2] != p*p*channels {
+		return b.Fail("unpatchify: %v does not hold the patches of %d of an image (%d, %d, %d)", s, p, channels, height, width)
 	}
 	h, w := height/p, width/p
 	x = b.Permute(b.Reshape(x, s[0], h, w, p, p, channels), 0, 5, 1, 3, 2, 4)

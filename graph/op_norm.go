@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ebb-go/ebb/internal/kernels"
 )
@@ -215,7 +216,7 @@ func (b *Builder) spread(s *Node, x Shape) *Node {
 
 func (gatedAdd) String() string { return "gatedAdd" }
 func (gatedAdd) Shape(in []Shape) (Shape, error) {
-	if !in[0].Eq(in[1]) {
+	if !slices.Equal(in[0], in[1]) {
 		return nil, fmt.Errorf("shapes %v and %v differ", in[0], in[1])
 	}
 	return gateShape(in[0], in[2])
@@ -264,7 +265,7 @@ func (gatedAdd) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
 
 func (tokenDot) String() string { return "tokenDot" }
 func (tokenDot) Shape(in []Shape) (Shape, error) {
-	if !in[0].Eq(in[1]) || len(in[0]) < 2 {
+	if !slices.Equal(in[0], in[1]) || len(in[0]) < 2 {
 		return nil, fmt.Errorf("shapes %v and %v: two equal ones of at least two axes are needed", in[0], in[1])
 	}
 	return Shape{in[0][0], in[0][len(in[0])-1]}, nil

@@ -19,8 +19,13 @@ func around(s Shape, axis int) (outer, n, inner int) {
 	return prod(s[:axis]), s[axis], prod(s[axis+1:])
 }
 
+// given reports whether nothing has failed, and fails if one of the nodes is no value of this graph.
+func (b *Builder) given(what string, x ...*Node) bool {
+	return b.err == nil && b.usable(what+": input", x)
+}
+
 func (b *Builder) axis(what string, x *Node, axis int) bool {
-	if b.err == nil && (axis < 0 || axis >= x.Dims()) {
+	if b.given(what, x) && (axis < 0 || axis >= x.Dims()) {
 		b.Fail("%s: axis %d of shape %v", what, axis, x.Shape())
 	}
 	return b.err == nil
@@ -265,7 +270,7 @@ func (o concat) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
 	parts := make([]*Node, len(in))
 	for i, n := range in {
 		if parts[i] = d[i]; d[i] == nil {
-			parts[i] = b.Scale(0, n)
+			parts[i] = b.zeros(n)
 		}
 	}
 	return b.Apply(o, parts...)

@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ebb-go/ebb/internal/kernels"
 )
@@ -152,7 +153,7 @@ func (o unary) Shape(in []Shape) (Shape, error) {
 	if o.order > maxOrders {
 		return nil, fmt.Errorf("derivatives of order %d are not available; up to %d are", o.order, maxOrders)
 	}
-	if o.times && !in[0].Eq(in[1]) {
+	if o.times && !slices.Equal(in[0], in[1]) {
 		return nil, fmt.Errorf("shapes %v and %v differ", in[0], in[1])
 	}
 	return in[0].Clone(), nil
