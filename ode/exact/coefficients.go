@@ -113,17 +113,17 @@ func curvature(s ode.Schedule, t float64) (ddAlpha, ddSigma float64) {
 		pt := s.At(math.Max(lo, math.Min(hi, t+nodes[i]*h)))
 		da[i], ds[i] = pt.DAlpha, pt.DSigma
 	}
-	at := -first
-	for j := range nodes {
+	at := -first // nodes[at] is 0
+	for j, node := range nodes {
 		if j == at {
 			continue
 		}
-		// Derivative at node `at` of the Lagrange polynomial of node j. With the values taken relative to that of
-		// `at`, its own weight is not needed and constants have derivative 0 exactly.
-		w := 1 / (nodes[j] - nodes[at])
-		for m := range nodes {
+		// The derivative at 0 of the Lagrange polynomial of this node. With the values taken relative to that at 0,
+		// its own weight is not needed and constants have derivative 0 exactly.
+		w := 1 / node
+		for m, other := range nodes {
 			if m != j && m != at {
-				w *= (nodes[at] - nodes[m]) / (nodes[j] - nodes[m])
+				w *= other / (other - node)
 			}
 		}
 		ddAlpha += w * (da[j] - da[at])

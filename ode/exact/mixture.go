@@ -13,8 +13,8 @@ import (
 //
 //	x̂_0 = Σ r_k (μ_k + (α·c_k/V_k)·d_k)        ε̂ = Σ r_k (σ/V_k)·d_k        ∇ log p = −Σ r_k d_k/V_k
 //
-// Responsibilities are formed in logarithms, so far tails and σ → 0 neither overflow nor divide by 0. Components of
-// variance 0 at the points of a data set give its ideal denoiser, for σ > 0.
+// Responsibilities are formed in logarithms, so far tails and σ → 0 neither overflow nor divide by 0; their logarithms
+// are exact to 1e-16·|d_k|²/V_k. Components of variance 0 at the points of a data set give its ideal denoiser, for σ > 0.
 //
 // Its parameters as a [Field] are "means" [K, D], "weights" [K] and "variances" [K], the same numbers as the fields:
 // gradients with respect to weights are of weights as given (positive, any sum), not of their logarithms.
