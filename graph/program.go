@@ -24,6 +24,7 @@ type Program[T Float] struct {
 	steps   []step[T]
 	vals    [][]T            // by value index: where each value lives in this run
 	boxed   []gorgonia.Value // by value index: the values between library ops that are not of type T
+	let     []gorgonia.Value // by value index: what vals was taken from, if not from Bind
 	values  []value
 	inputs  []int
 	names   map[string]int // inputs by name → position in inputs
@@ -68,7 +69,10 @@ type group struct {
 
 // Compile plans a program for the given outputs, whose order is kept. Inputs are the leaves they depend on; bind each
 // with [Program.Bind] before the first run.
-func Compile[T Float](outs ...*Node) (*Program[T], error) {
+func Compile[T Float](outs ...*Node) (*Program[T], error) { return compile[T](outs, true) }
+
+// compile without sharing gives every value a buffer of its own: what tests compare with.
+func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 	if len(outs) == 0 {
 		return nil, errors.New("graph: a program needs at least one output")
 	}
@@ -78,6 +82,9 @@ func Compile[T Float](outs ...*Node) (*Program[T], error) {
 	for i, o := range outs {
 		if o == nil {
 			return nil, fmt.Errorf("graph: output %d is nil", i)
+		}
+		if o.Type() == nil {
+			return nil, fmt.Errorf("graph: output %d is the statement %v; make the node it reads an output", i, o.Op())
 		}
 		if o.Dtype() != dtype[T]() {
 			return nil, fmt.Errorf("graph: output %d is %v; this program computes %v", i, o.Dtype(), dtype[T]())
@@ -91,7 +98,11 @@ func Compile[T Float](outs ...*Node) (*Program[T], error) {
 		index[n] = len(p.values)
 		if n.Op() == nil {
 			v.input = true
-			p.names[trimName(n.Name())] = len(p.inputs)
+			name := trimName(n.Name())
+			if _, twice := p.names[name]; twice {
+				return nil, fmt.Errorf("graph: two inputs are named %q; give each a name of its own", name)
+			}
+			p.names[name] = len(p.inputs)
 			p.inputs = append(p.inputs, len(p.values))
 			p.values = append(p.values, v)
 			continue
@@ -99,7 +110,11 @@ func Compile[T Float](outs ...*Node) (*Program[T], error) {
 		s := step[T]{out: len(p.values), name: n.Op().String()}
 		in := args(n)
 		for _, c := range in {
-			s.in = append(s.in, index[c])
+			k, ok := index[c]
+			if !ok {
+				return nil, fmt.Errorf("graph: %v depends on itself: Gorgonia took two nodes of equal hash for one; rename an input", n.Op())
+			}
+			s.in = append(s.in, k)
 		}
 		s.src = make([][]T, len(in))
 		var k Kernel
@@ -119,12 +134,12 @@ func Compile[T Float](outs ...*Node) (*Program[T], error) {
 		kernels = append(kernels, k)
 	}
 	p.vals = make([][]T, len(p.values))
-	p.boxed = make([]gorgonia.Value, len(p.values))
+	p.boxed, p.let = make([]gorgonia.Value, len(p.values)), make([]gorgonia.Value, len(p.values))
 	p.outs, p.copies = make([]int, len(outs)), make([]int, len(outs))
 	for i, o := range outs {
 		p.outs[i], p.copies[i] = index[o], -1
 	}
-	p.plan(kernels)
+	p.plan(kernels, sharing)
 	return p, nil
 }
 
@@ -136,7 +151,7 @@ func kernelOf[T Float](k Kernel) func(dst []T, src [][]T, scratch []T) {
 }
 
 // plan decides which values share a buffer and where in the arena each buffer lies.
-func (p *Program[T]) plan(kernels []Kernel) {
+func (p *Program[T]) plan(kernels []Kernel, sharing bool) {
 	groups := make([]group, len(p.values))
 	for i := range p.values {
 		p.values[i].group = i
@@ -175,16 +190,21 @@ func (p *Program[T]) plan(kernels []Kernel) {
 			groups[from].last = max(groups[from].last, g.last)
 			groups[from].shared = groups[from].shared || g.shared
 			p.values[s.out].group = from
-		case !g.pinned && s.lib == nil:
+		case sharing && !g.pinned && s.lib == nil:
 			for _, k := range kernels[t].InPlace {
 				from := p.values[s.in[k]].group
-				if f := &groups[from]; f.last == t && !f.pinned && !f.shared && f.size == g.size && !p.libraryGroup(from) {
+				if f := &groups[from]; f.last == t && !f.pinned && !f.shared && f.size == g.size && !p.libraryGroup(from) && p.alone(s, k, from, kernels[t].InPlace) {
 					f.last = g.last
 					f.shared = g.shared
 					p.values[s.out].group = from
 					break
 				}
 			}
+		}
+	}
+	if !sharing {
+		for i := range groups {
+			groups[i].first, groups[i].last = 0, len(p.steps)
 		}
 	}
 	p.place(groups)
@@ -200,6 +220,17 @@ func (p *Program[T]) plan(kernels []Kernel) {
 		n = max(n, s.scratch)
 	}
 	p.scratch = make([]T, n)
+}
+
+// alone reports whether no other source of a step lies in the buffer that it may overwrite, unless it may overwrite
+// that source too.
+func (p *Program[T]) alone(s step[T], k, buffer int, inPlace []int) bool {
+	for j, v := range s.in {
+		if j != k && p.values[v].group == buffer && !slices.Contains(inPlace, j) {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *Program[T]) isView(v int) bool {
@@ -304,16 +335,25 @@ func (p *Program[T]) Bind(name string, data []T) error {
 
 // BindAt is Bind by position in [Program.Inputs].
 func (p *Program[T]) BindAt(i int, data []T) error {
+	if i < 0 || i >= len(p.inputs) {
+		return fmt.Errorf("graph: no input %d; there are %d", i, len(p.inputs))
+	}
 	v := p.inputs[i]
+	if t := p.values[v].node.Dtype(); t != dtype[T]() {
+		return fmt.Errorf("graph: input %q is %v; bind it with gorgonia.Let", p.values[v].node.Name(), t)
+	}
 	if len(data) != p.values[v].size {
 		return fmt.Errorf("graph: input %q of shape %v needs %d elements, got %d", p.values[v].node.Name(), p.values[v].node.Shape(), p.values[v].size, len(data))
 	}
-	p.vals[v] = data
+	p.vals[v], p.let[v] = data, nil
 	return nil
 }
 
 // BindOutput makes the program write output i to data, which must not overlap an input.
 func (p *Program[T]) BindOutput(i int, data []T) error {
+	if i < 0 || i >= len(p.outs) {
+		return fmt.Errorf("graph: no output %d; there are %d", i, len(p.outs))
+	}
 	v := p.outs[i]
 	if len(data) != p.values[v].size {
 		return fmt.Errorf("graph: output %d of shape %v has %d elements, got %d", i, p.values[v].node.Shape(), p.values[v].size, len(data))
@@ -327,7 +367,33 @@ func (p *Program[T]) Output(i int) []T { return p.vals[p.outs[i]] }
 
 // Run computes the outputs. Inputs that were not bound to a slice take the value that Gorgonia's Let gave them. A panic
 // of an op comes back as an error that names the op.
-func (p *Program[T]) Run() (err error) {
+func (p *Program[T]) Run() error { return p.run(0, len(p.steps)) }
+
+// RunTo computes only what the first n outputs need. [Program.RunFrom] with the same n goes on from there: so the
+// elements of an input that is bound but not yet used, such as a cotangent, may depend on earlier outputs.
+func (p *Program[T]) RunTo(n int) error { return p.run(0, p.end(n)) }
+
+// RunFrom computes what [Program.RunTo] has left.
+func (p *Program[T]) RunFrom(n int) error { return p.run(p.end(n), len(p.steps)) }
+
+// end is the number of steps, all at the front, that the first n outputs need.
+func (p *Program[T]) end(n int) int {
+	end := 0
+	for i := range n {
+		v := p.outs[i]
+		if p.copies[i] >= 0 {
+			v = p.copies[i]
+		}
+		for t := range p.steps {
+			if p.steps[t].out == v {
+				end = max(end, t+1)
+			}
+		}
+	}
+	return end
+}
+
+func (p *Program[T]) run(from, to int) (err error) {
 	if !p.busy.CompareAndSwap(false, true) {
 		return fmt.Errorf("program: %w", ErrBusy)
 	}
@@ -343,7 +409,7 @@ func (p *Program[T]) Run() (err error) {
 		p.busy.Store(false)
 	}()
 	for _, v := range p.inputs {
-		if p.vals[v] == nil {
+		if p.vals[v] == nil || p.let[v] != nil {
 			if err := p.bindLet(v); err != nil {
 				return err
 			}
@@ -355,7 +421,7 @@ func (p *Program[T]) Run() (err error) {
 			p.owned += p.values[v].size
 		}
 	}
-	for i := range p.steps {
+	for i := from; i < to; i++ {
 		s := &p.steps[i]
 		at = i
 		for k, v := range s.in {
@@ -391,6 +457,9 @@ func (p *Program[T]) bindLet(v int) error {
 	if val == nil {
 		return fmt.Errorf("graph: no value for input %q; call Bind", n.Name())
 	}
+	if val == p.let[v] {
+		return nil
+	}
 	if d, ok := val.(tensor.Tensor); ok && (d.RequiresIterator() || !d.DataOrder().IsRowMajor()) {
 		return fmt.Errorf("graph: the value of input %q is not contiguous and row-major; clone it first", n.Name())
 	}
@@ -398,7 +467,7 @@ func (p *Program[T]) bindLet(v int) error {
 		return fmt.Errorf("graph: the value of input %q is %v, its node %v", n.Name(), val.Dtype(), n.Dtype())
 	}
 	if n.Dtype() != dtype[T]() {
-		p.boxed[v] = val
+		p.boxed[v], p.let[v] = val, val
 		return nil
 	}
 	data, err := elements[T](val)
@@ -408,7 +477,7 @@ func (p *Program[T]) bindLet(v int) error {
 	if len(data) != p.values[v].size {
 		return fmt.Errorf("graph: the value of input %q has %d elements, its node %v", n.Name(), len(data), n.Shape())
 	}
-	p.vals[v] = data
+	p.vals[v], p.let[v] = data, val
 	return nil
 }
 

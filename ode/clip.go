@@ -94,3 +94,9 @@ func pullClip[T Float](c Clipping, dst, g, x, scratch []T) {
 	dst[th.a] += T(toLimit * (1 - th.f) * math.Copysign(1, float64(x[th.a])))
 	dst[th.b] += T(toLimit * th.f * math.Copysign(1, float64(x[th.b])))
 }
+
+// ClipSample thresholds one sample of x into dst. scratch is as long as x.
+func ClipSample[T Float](c Clipping, dst, x, scratch []T) { clip(c, dst, x, scratch) }
+
+// PullClipSample is the transposed derivative of [ClipSample] at x: it writes the cotangent of x from g, that of dst.
+func PullClipSample[T Float](c Clipping, dst, g, x, scratch []T) { pullClip(c, dst, g, x, scratch) }

@@ -103,8 +103,8 @@ func (p *Plan) register() Reg {
 
 func portOfTap(name string, index int) string { return name + "@" + strconv.Itoa(index) }
 
-// tapOfPort returns the tap a port of a plan holds, or "" for a state.
-func tapOfPort(port string) string {
+// TapOfPort returns the name of the tap that a port of a plan holds, or "" for a state; see [Share].
+func TapOfPort(port string) string {
 	name, _, _ := strings.Cut(port, "@")
 	if name == port {
 		return ""
@@ -116,7 +116,7 @@ func tapOfPort(port string) string {
 func (p *Plan) taps() ([]string, error) {
 	tap := make([]string, p.Regs)
 	for _, port := range p.Inputs {
-		tap[port.Reg] = tapOfPort(port.Name)
+		tap[port.Reg] = TapOfPort(port.Name)
 	}
 	for i := range p.Code {
 		in := &p.Code[i]
@@ -137,7 +137,7 @@ func (p *Plan) taps() ([]string, error) {
 			if len(in.Terms) > 0 {
 				tap[in.Dst] = tap[in.Terms[0].Reg]
 			} else if out := slices.IndexFunc(p.Outputs, func(o Port) bool { return o.Reg == in.Dst }); out >= 0 {
-				tap[in.Dst] = tapOfPort(p.Outputs[out].Name)
+				tap[in.Dst] = TapOfPort(p.Outputs[out].Name)
 			}
 			for _, t := range in.Terms {
 				check(t.Reg, tap[in.Dst])
@@ -166,7 +166,7 @@ func (p *Plan) taps() ([]string, error) {
 		}
 	}
 	for _, port := range p.Outputs {
-		if name := tapOfPort(port.Name); tap[port.Reg] != name {
+		if name := TapOfPort(port.Name); tap[port.Reg] != name {
 			return nil, fmt.Errorf("output %q is to hold %s, its register holds %s", port.Name, holds(name), holds(tap[port.Reg]))
 		}
 	}
