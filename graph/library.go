@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -286,9 +285,10 @@ func wrap[T Float](s Shape, data []T) gorgonia.Value {
 	switch d := any(data).(type) {
 	case []float32:
 		return (*gorgonia.F32)(&d[0])
-	default:
-		return (*gorgonia.F64)(unsafe.Pointer(&data[0]))
+	case []float64:
+		return (*gorgonia.F64)(&d[0])
 	}
+	panic("graph: no such element type")
 }
 
 // contiguous is the elements of a value in row-major order: its own storage if that is so already.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"unsafe"
 
 	"github.com/chewxy/hm"
 	"gorgonia.org/gorgonia"
@@ -130,11 +131,21 @@ func do[T Float](k Kernel, f func(dst []T, src [][]T, scratch []T), in []gorgoni
 	} else {
 		f(dst, src, make([]T, k.Scratch))
 	}
-	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(dst)), nil
+	return wrap(shape, dst), nil
 }
 
 // elements is the storage of a Gorgonia value.
 func elements[T Float](v gorgonia.Value) ([]T, error) {
+	switch d := v.(type) {
+	case *gorgonia.F32:
+		if p, ok := any((*float32)(d)).(*T); ok {
+			return unsafe.Slice(p, 1), nil
+		}
+	case *gorgonia.F64:
+		if p, ok := any((*float64)(d)).(*T); ok {
+			return unsafe.Slice(p, 1), nil
+		}
+	}
 	switch d := v.Data().(type) {
 	case []T:
 		return d, nil
