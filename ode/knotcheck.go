@@ -12,21 +12,23 @@ import (
 // or has no knots.
 //
 // An input is taken at the knot whose register it is, else at the first knot. Clipping counts as the identity. A relative
-// 1e-10 is allowed, many times what float64 coefficients lose over a thousand steps.
+// 1e-10 is allowed, and 1e-13 of all that was added up on the way, signs aside: many times what float64 coefficients lose
+// over a thousand steps, or over one step in which the noise all but cancels.
 func (p *Plan) KnotError() error {
 	if !p.Exact || len(p.Knots) == 0 {
 		return nil
 	}
 	n := 2 + p.Draws()
-	value := make([][]float64, p.Regs)
+	value, size := make([][]float64, p.Regs), make([]float64, p.Regs)
 	for _, port := range p.Inputs {
-		if tapOfPort(port.Name) != "" {
+		if TapOfPort(port.Name) != "" {
 			continue
 		}
 		knot := max(0, slices.IndexFunc(p.Knots, func(k Knot) bool { return k.Reg == port.Reg }))
 		at := p.Schedule.At(p.Knots[knot].T)
 		value[port.Reg] = make([]float64, n)
 		value[port.Reg][0], value[port.Reg][1] = at.Alpha, at.Sigma
+		size[port.Reg] = at.Alpha + at.Sigma
 	}
 	for i := range p.Code {
 		in := &p.Code[i]
@@ -40,6 +42,7 @@ func (p *Plan) KnotError() error {
 				for k, x := range value[t.Reg] {
 					v[k] += t.C * x
 				}
+				size[in.Dst] += math.Abs(t.C) * size[t.Reg]
 			}
 		case Evaluate:
 			if in.Times != nil {
@@ -53,6 +56,7 @@ func (p *Plan) KnotError() error {
 			if v[0], v[1], err = p.Raw.Of(at); err != nil {
 				return fmt.Errorf("knot check: evaluation %d at %g: %w", in.Index, in.T, err)
 			}
+			size[in.Dst] = math.Abs(v[0]) + math.Abs(v[1])
 			if n > 2 && at.Sigma > 0 {
 				// With draws, ε at a state is all that the state holds beside α x_0, in units of σ.
 				eps := v[1]
@@ -60,11 +64,13 @@ func (p *Plan) KnotError() error {
 				for k, x := range value[in.Src] {
 					v[k] += eps * x / at.Sigma
 				}
+				size[in.Dst] += math.Abs(eps) * size[in.Src] / at.Sigma
 			}
 		case Draw:
-			v[2+in.Index] = 1
+			v[2+in.Index], size[in.Dst] = 1, 1
 		case Clip:
 			copy(v, value[in.Src])
+			size[in.Dst] = size[in.Src]
 		default:
 			return fmt.Errorf("knot check: instruction %d is %v, so the plan cannot be Exact", i, in.Op)
 		}
@@ -75,15 +81,15 @@ func (p *Plan) KnotError() error {
 		if len(v) == 0 {
 			return fmt.Errorf("knot check: knot %d is a tap", i)
 		}
-		size := math.Abs(at.Alpha) + at.Sigma
-		if math.Abs(v[0]-at.Alpha) > 1e-10*math.Abs(at.Alpha)+1e-13*size || math.IsNaN(v[0]) {
+		lost := 1e-13 * size[k.Reg]
+		if math.Abs(v[0]-at.Alpha) > 1e-10*math.Abs(at.Alpha)+lost || math.IsNaN(v[0]) {
 			return fmt.Errorf("knot check: at knot %d (t=%g) the coefficient of x_0 is %.12g, but α is %.12g", i, k.T, v[0], at.Alpha)
 		}
 		variance := 0.0
 		for _, c := range v[1:] {
 			variance += c * c
 		}
-		if want := at.Sigma * at.Sigma; math.Abs(variance-want) > 2e-10*want+1e-15*size*size || math.IsNaN(variance) {
+		if want := at.Sigma * at.Sigma; math.Abs(variance-want) > 2e-10*want+lost*(2*at.Sigma+lost) || math.IsNaN(variance) {
 			return fmt.Errorf("knot check: at knot %d (t=%g) the variance of the noise is %.12g, but σ² is %.12g", i, k.T, variance, want)
 		}
 	}

@@ -70,7 +70,9 @@ func (p *Plan) Live(keep ...Reg) Layout {
 	}
 	release := func(rs []Reg) {
 		for _, r := range rs {
-			free[tap[r]] = append(free[tap[r]], l.Slot[r])
+			if l.Slot[r] >= 0 { // else it is about to be written, by the instruction it also expires at
+				free[tap[r]] = append(free[tap[r]], l.Slot[r])
+			}
 		}
 	}
 	for _, port := range p.Inputs {
@@ -87,7 +89,7 @@ func (p *Plan) Live(keep ...Reg) Layout {
 			release(expires[i])
 		}
 		in.writes(func(r Reg) {
-			if last[r] < i { // never read
+			if last[r] < i || inPlace && last[r] == i { // never read
 				release([]Reg{r})
 			}
 		})

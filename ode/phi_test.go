@@ -16,7 +16,7 @@ func bigPhi(k int, z float64) float64 {
 		term.Quo(term, num(float64(j)))
 	}
 	sum := num(0)
-	for j := 0; j < 600; j++ {
+	for j := 0; j < 300; j++ {
 		sum.Add(sum, term)
 		term.Mul(term, num(z))
 		term.Quo(term, num(float64(j+k+1)))
@@ -27,7 +27,7 @@ func bigPhi(k int, z float64) float64 {
 
 func TestPhiIsRightToTheLastDigits(t *testing.T) {
 	zs := []float64{0, 16, -16, 15.999, -15.999, 60, -60}
-	for e := -12.0; e < 1.7; e += .037 { // to |z| = 50
+	for e := -12.0; e < 1.7; e += .1 { // to |z| = 50
 		zs = append(zs, math.Pow(10, e), -math.Pow(10, e))
 	}
 	for k := range 7 {

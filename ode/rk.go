@@ -93,8 +93,9 @@ const (
 //	Time:   k_i = dx/dt(X_i),  X_i = x_s + (t−s) Σ_j a_ij k_j
 //
 // Order: that of the tableau. NFE: stages times n, and less by the following. In Ratio, a step from α = 0 or to σ = 0 is first order with one
-// evaluation: Heun on the EDM schedule with a last knot at 0 is EDM's sampler, with 2n−1. In Time, a step is first order if one of its
-// stages needs a velocity that the network's prediction does not determine there, such as one from Data at σ = 0.
+// evaluation: Heun on the EDM schedule with a last knot at 0 is EDM's sampler, with 2n−1. In Time the same holds, but for Flow and EDM,
+// where the velocity is finite at the ends: there a step is first order only if one of its stages needs a velocity that the network's
+// prediction does not determine, such as one from Data at σ = 0.
 //
 // Errors: a tableau that is not explicit or whose rows do not sum to its times; a network that predicts noise or a score from
 // α = 0.
@@ -139,7 +140,7 @@ func (r RK) Plan(p Problem) (*Plan, error) {
 			switch s, t := a.Node(i), a.Node(i+1); {
 			case in != Time && s.Inside() && t.Inside():
 				x = b.step(a, x, s, t, Noise, b.ratios(a, s, t))
-			case in == Time && b.defined(a, s, t):
+			case in == Time && (affine || s.Inside() && t.Inside()) && b.defined(a, s, t):
 				x = b.step(a, x, s, t, FlowVelocity, b.times(a, s, t))
 				if !affine {
 					a.Inexact()
