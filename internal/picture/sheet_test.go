@@ -12,7 +12,7 @@ import (
 
 func TestEveryPixelOfATileIsASquare(t *testing.T) {
 	s := Sheet{
-		Tiles:  [][]float32{{-1, 1, 0, 9, -9, float32(math.NaN())}, nil, {1, 1, 1, 1, 1, 1}},
+		Tiles:  [][]float32{{-1, 1, 0, 9, -9, float32(math.NaN())}, nil, {-1, 1, 1, 1, 1, 1}},
 		Height: 2, Width: 3, Across: 2, Scale: 5,
 	}
 	img := render(t, s)
@@ -30,7 +30,7 @@ func TestEveryPixelOfATileIsASquare(t *testing.T) {
 	require.Equal(t, frame, img.RGBAAt(0, 0))
 	require.Equal(t, frame, img.RGBAAt(16, 11))
 	require.True(t, inked(img, image.Rect(pitchX, 0, 2*pitchX-6, pitchY)).Empty(), "a nil tile leaves its place empty")
-	require.Equal(t, white, img.RGBAAt(frameWidth, pitchY+frameWidth), "the third tile starts the second row")
+	require.Equal(t, grey(0), img.RGBAAt(frameWidth, pitchY+frameWidth), "the third tile starts the second row")
 
 	s.Range = [2]float64{1, -1}
 	img = render(t, s)

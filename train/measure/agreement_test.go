@@ -18,6 +18,9 @@ func TestAgreementCountsByTheClassAsked(t *testing.T) {
 	require.True(t, math.IsNaN(a.PerClass[2]), "nobody asked for class 2")
 	require.Equal(t, 1.0, a.PerClass[3])
 	require.Equal(t, 1, a.Worst)
+	a, err = Agreement([]int{0, 0, 0}, []int{0, 1, 2})
+	require.NoError(t, err)
+	require.Equal(t, 1, a.Worst, "the first of equals")
 
 	_, err = Agreement(nil, nil)
 	require.Error(t, err)
