@@ -57,8 +57,8 @@ func clipThreshold[T Float](c Clipping, x, scratch []T) threshold {
 	return th
 }
 
-// clip writes one thresholded sample. scratch is as long as x, and not read when the Clipping is static.
-func clip[T Float](c Clipping, dst, x, scratch []T) {
+// ClipSample thresholds one sample, x, into dst. scratch is as long as x, and not used when the Clipping is static.
+func ClipSample[T Float](c Clipping, dst, x, scratch []T) {
 	th := clipThreshold(c, x, scratch)
 	limit, scale := T(th.at), T(c.Max/th.at)
 	top := T(c.Max)
@@ -74,8 +74,9 @@ func clip[T Float](c Clipping, dst, x, scratch []T) {
 	}
 }
 
-// pullClip writes the cotangent of the sample x of a clip from the cotangent g of its result.
-func pullClip[T Float](c Clipping, dst, g, x, scratch []T) {
+// PullClipSample is the transposed derivative of [ClipSample] at x: from g, the cotangent of its result, it writes that of
+// x to dst.
+func PullClipSample[T Float](c Clipping, dst, g, x, scratch []T) {
 	th := clipThreshold(c, x, scratch)
 	limit, scale := T(th.at), T(c.Max/th.at)
 	sum := 0.0
@@ -94,9 +95,3 @@ func pullClip[T Float](c Clipping, dst, g, x, scratch []T) {
 	dst[th.a] += T(toLimit * (1 - th.f) * math.Copysign(1, float64(x[th.a])))
 	dst[th.b] += T(toLimit * th.f * math.Copysign(1, float64(x[th.b])))
 }
-
-// ClipSample thresholds one sample of x into dst. scratch is as long as x.
-func ClipSample[T Float](c Clipping, dst, x, scratch []T) { clip(c, dst, x, scratch) }
-
-// PullClipSample is the transposed derivative of [ClipSample] at x: it writes the cotangent of x from g, that of dst.
-func PullClipSample[T Float](c Clipping, dst, g, x, scratch []T) { pullClip(c, dst, g, x, scratch) }

@@ -23,7 +23,7 @@ func TestClipping(t *testing.T) {
 		{"a quantile below Max is raised to it", Clipping{Max: 3.5, Quantile: .5}, []float64{-3.5, 1, .5, 2, -3}},
 	} {
 		got := make([]float64, len(x))
-		clip(c.clip, got, x, make([]float64, len(x)))
+		ClipSample(c.clip, got, x, make([]float64, len(x)))
 		require.InDeltaSlice(t, c.want, got, 1e-15, c.reason)
 	}
 }
@@ -37,12 +37,12 @@ func TestClipGradientAgreesWithDifferences(t *testing.T) {
 			for i := range x {
 				x[i], g[i] = r.NormFloat64(), r.NormFloat64()
 			}
-			pullClip(c, got, g, x, scratch)
+			PullClipSample(c, got, g, x, scratch)
 			y := make([]float64, n)
 			at := func(i int, d float64) float64 {
 				v := x[i]
 				x[i] += d
-				clip(c, y, x, scratch)
+				ClipSample(c, y, x, scratch)
 				x[i] = v
 				s := 0.0
 				for k := range y {
@@ -61,9 +61,9 @@ func TestClipGradientAgreesWithDifferences(t *testing.T) {
 func TestStopHoldsTheQuantile(t *testing.T) {
 	x, g := []float64{-4, 1, .5, 2, -3}, []float64{1, 1, 1, 1, 1}
 	got := make([]float64, len(x))
-	pullClip(Clipping{Max: 1, Quantile: .5, Stop: true}, got, g, x, make([]float64, len(x)))
+	PullClipSample(Clipping{Max: 1, Quantile: .5, Stop: true}, got, g, x, make([]float64, len(x)))
 	require.Equal(t, []float64{0, .5, .5, 0, 0}, got)
-	pullClip(Clipping{Max: 1, Quantile: .5}, got, g, x, make([]float64, len(x)))
+	PullClipSample(Clipping{Max: 1, Quantile: .5}, got, g, x, make([]float64, len(x)))
 	require.Equal(t, []float64{0, .5, .5, -.375, 0}, got, "the median 2 scales 1 and 0.5: −(1+0.5)/2²")
 }
 
@@ -71,7 +71,7 @@ func TestStopHoldsTheQuantile(t *testing.T) {
 func TestClipOfTiesAndInfinities(t *testing.T) {
 	x := []float64{2, -2, 2, .5}
 	got, g := make([]float64, 4), []float64{1, 1, 1, 1}
-	pullClip(Clipping{Max: 1, Quantile: .5}, got, g, x, make([]float64, 4))
+	PullClipSample(Clipping{Max: 1, Quantile: .5}, got, g, x, make([]float64, 4))
 	require.InDelta(t, -.125, got[0]-got[1], 1e-15, "half of −0.5/2² to element 0, the other half with the sign of element 1")
-	clip(Clipping{Max: 1, Quantile: .9}, got, []float64{math.NaN(), math.Inf(1), 1, 0}, make([]float64, 4))
+	ClipSample(Clipping{Max: 1, Quantile: .9}, got, []float64{math.NaN(), math.Inf(1), 1, 0}, make([]float64, 4))
 }

@@ -183,7 +183,7 @@ func randomPorts(ports []Port, seed uint64) map[string][]float64 {
 	values := map[string][]float64{}
 	for _, p := range ports {
 		n := handBatch * handDim
-		if tapOfPort(p.Name) != "" {
+		if TapOfPort(p.Name) != "" {
 			n = handBatch * handTap
 		}
 		values[p.Name] = make([]float64, n)

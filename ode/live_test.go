@@ -77,3 +77,34 @@ func TestSharingBuffersChangesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A register that nothing reads frees its buffer again, whether it is a state at the last knot or the half of a pair that
+// is not an output: what is written next must not land on something alive.
+func TestARegisterNobodyReadsHoldsItsBufferWhileItIsWritten(t *testing.T) {
+	p := euler()
+	p.Exact = false
+	p.Regs = 8
+	p.Code = append(p.Code,
+		Instr{Op: Combine, Dst: 5, Step: 1, Terms: []Term{{Reg: 2, C: 3}}},
+		Instr{Op: Combine, Dst: 6, Step: 1, Terms: []Term{{Reg: 2, C: 5}}},
+		Instr{Op: Combine, Dst: 7, Step: 1, Terms: []Term{{Reg: 2, C: 7}, {Reg: 4, C: 1}}})
+	p.Outputs = []Port{{"x", 7}}
+	require.NoError(t, p.Verify())
+	l := p.Live()
+	require.NotContains(t, l.Slot, -1)
+	require.NotEqual(t, l.Slot[2], l.Slot[5])
+	require.NotEqual(t, l.Slot[4], l.Slot[6])
+	got, err := Sample(t.Context(), p, decay, []float64{1}, 1)
+	require.NoError(t, err)
+	require.InDelta(t, 7*.6+.36, got[0], 1e-15)
+
+	p = euler()
+	p.Outputs = []Port{{"x", 2}}
+	p.Code[3].Terms = p.Code[3].Terms[:1]
+	p.Code = slices.Delete(p.Code, 2, 3)
+	p.Exact = false
+	require.NoError(t, p.Verify())
+	require.GreaterOrEqual(t, p.Live().Slot[4], 0, "the last knot is nobody's but the observer's")
+	_, err = Sample(t.Context(), p, decay, []float64{1}, 1)
+	require.NoError(t, err)
+}

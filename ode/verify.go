@@ -30,7 +30,7 @@ func (p *Plan) verifyBorder() error {
 		return fmt.Errorf("the Schedule is nil")
 	}
 	if p.Regs < 0 {
-		return fmt.Errorf("Regs is %d", p.Regs)
+		return fmt.Errorf("there are %d registers", p.Regs)
 	}
 	if len(p.Outputs) == 0 {
 		return fmt.Errorf("there is no output")

@@ -33,7 +33,7 @@ func TestVerifyNamesEveryFault(t *testing.T) {
 		want   string
 	}{
 		{"no schedule to check times with", func(p *Plan) { p.Schedule = nil }, "Schedule is nil"},
-		{"fewer registers than none", func(p *Plan) { p.Regs = -1 }, "Regs is -1"},
+		{"fewer registers than none", func(p *Plan) { p.Regs = -1 }, "there are -1 registers"},
 		{"nothing to compute", func(p *Plan) { p.Outputs = nil }, "no output"},
 		{"a port nobody can name", func(p *Plan) { p.Inputs[0].Name = "" }, "input has no name"},
 		{"an output nobody can name", func(p *Plan) { p.Outputs[0].Name = "" }, "output has no name"},
