@@ -29,13 +29,23 @@ func normal(word uint64) float64 {
 // float64 is a multiple of 2^−53; a float32 is the float64 rounded, or the largest number below 1 where that gives 1.
 func Uniform[T Float](dst []T, seed, stream, sample uint64) {
 	k := key(seed, stream, uniforms)
-	for i := range dst {
-		v := T(float64(philox(block{uint64(i / 2), sample}, k)[i%2]>>11) * 0x1p-53)
-		if v == 1 {
-			v = 1 - 0x1p-24
+	for i := 0; i < len(dst); i += 2 {
+		b := philox(block{uint64(i / 2), sample}, k)
+		dst[i] = below(T(uniform(b[0])))
+		if i+1 < len(dst) {
+			dst[i+1] = below(T(uniform(b[1])))
 		}
-		dst[i] = v
 	}
+}
+
+func uniform(word uint64) float64 { return float64(word>>11) * 0x1p-53 }
+
+// below keeps what rounding to a float32 has made 1 in the interval.
+func below[T Float](v T) T {
+	if v == 1 {
+		return 1 - 0x1p-24
+	}
+	return v
 }
 
 // Uint64 returns the i-th word of a stream.
