@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/ebb-go/ebb/ode"
 )
@@ -15,8 +16,13 @@ type (
 // Clip thresholds each sample of x (batch, …); see [ode.Clipping] for the rule and its gradient.
 func (b *Builder) Clip(c ode.Clipping, x *Node) *Node { return b.Apply(clip{c}, x) }
 
-func (o clip) String() string                  { return fmt.Sprintf("clip[%g, quantile %g]", o.Max, o.Quantile) }
-func (o clip) Shape(in []Shape) (Shape, error) { return in[0].Clone(), nil }
+func (o clip) String() string { return fmt.Sprintf("clip[%g, quantile %g]", o.Max, o.Quantile) }
+func (o clip) Shape(in []Shape) (Shape, error) {
+	if !(o.Max > 0) || math.IsInf(o.Max, 0) || !(o.Quantile >= 0 && o.Quantile <= 1) {
+		return nil, fmt.Errorf("Max %g and Quantile %g; Max must be positive and finite, Quantile from 0 (static) to 1", o.Max, o.Quantile)
+	}
+	return in[0].Clone(), nil
+}
 func (o clip) Bind(in []Shape) Kernel {
 	n := in[0].TotalSize() / in[0][0]
 	return Kernel{F32: clipKernel[float32](o.Clipping, n), F64: clipKernel[float64](o.Clipping, n), Scratch: n}
@@ -67,7 +73,7 @@ func (o clipGrad) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
 		return b.Fail("%s: the second derivative through a quantile is not available", o)
 	}
 	if d[1] == nil {
-		return b.Scale(0, in[1])
+		return b.zeros(in[1])
 	}
 	return b.Apply(o, in[0], d[1])
 }
