@@ -150,7 +150,7 @@ func handPlan(t testing.TB, clipped bool) *Plan {
 		{Op: Evaluate, Dst: 3, Src: 0, T: .9, Index: 0},
 		{Op: Draw, Dst: 4, Index: 0, From: .9, To: .5},
 		{Op: Combine, Dst: 5, Bias: []float64{.1, .2, .3}, Terms: []Term{
-			{Reg: 0, C: .5}, {Reg: 3, C: .3, Elements: elements}, {Reg: 4, C: -.7, Samples: samples}, {Reg: 1, C: 1}}},
+			{Reg: 0, C: .5}, {Reg: 3, C: 1, Elements: elements}, {Reg: 4, C: -.7, Samples: samples}, {Reg: 1, C: 1}}},
 		{Op: Evaluate, Dst: 6, Src: 5, T: .5, Times: []float64{.45, .55}, Index: 1, Step: 1},
 		{Op: Draw, Dst: 7, Index: 1, From: .5, To: .1, Step: 1},
 		{Op: Combine, Dst: 8, Step: 1, Terms: []Term{{Reg: 5, C: 1}}},

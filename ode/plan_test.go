@@ -15,7 +15,7 @@ out x=x2, y=v8, V@1=v15, V@0
 of  knots[3], ratio[1]
   m0 = net(x0, t=0.9) → V=V@0  #0
   z0 = noise[0]  over 0.9 to 0.5
-  x1 = b + 0.5·x0 + 0.3·E·m0 − 0.7·S·z0 + y
+  x1 = b + 0.5·x0 + E·m0 − 0.7·S·z0 + y
   m1 = net(x1, t of 2 samples; V=V@1) → V=v15  #1
   z1 = noise[1]  over 0.5 to 0.1
   v8 = x1
@@ -40,7 +40,7 @@ out x=c20, y=c15, idle=c21, V@1=c14, noise[0]=c16, noise[1]=c11
   c13 = netᵀ(c12; V=V@1; at x1, t of 2 samples; V=V@1) → V=c14  #1
   c15 = knot[1] + c10 + c13
   c16 = −0.7·S·c15
-  c17 = 0.3·E·c15
+  c17 = E·c15
   c18 = V@0 + c8
   c19 = netᵀ(c17; V=c18; at x0, t=0.9)  #0
   c20 = −0.25·c9 + 0.5·c15 + c19
@@ -52,7 +52,7 @@ func TestThePlanIsCounted(t *testing.T) {
 	p := handPlan(t, false)
 	require.Equal(t, 3, p.NFE())
 	require.Equal(t, 2, p.Draws())
-	require.Equal(t, []float64{.9, .5, .3, -.7, 1, .5, 1, .2, 1.1, .4, -.25, .2, .9, .4, 0}, p.Table())
+	require.Equal(t, []float64{.9, .5, 1, -.7, 1, .5, 1, .2, 1.1, .4, -.25, .2, .9, .4, 0}, p.Table())
 	r, ok := p.Output("y")
 	require.True(t, ok)
 	require.Equal(t, Reg(8), r)

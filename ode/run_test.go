@@ -50,6 +50,24 @@ func TestTheNetworkIsCalledAsThePlanSays(t *testing.T) {
 	require.Equal(t, []Call[float64]{{Index: 0, Batch: 2, T: []float64{.9}}, {Index: 1, Batch: 2, T: []float64{.4, .6}}}, calls)
 }
 
+// Each factor and the bias go where they belong: element by element, sample by sample.
+func TestCombineSpreadsItsCoefficients(t *testing.T) {
+	p := &Plan{Name: "fields", Schedule: Flow{}, Regs: 3, Inputs: []Port{{"x", 0}, {"y", 1}}, Outputs: []Port{{"x", 2}},
+		Code: []Instr{{Op: Combine, Dst: 2, Bias: []float64{100, 200, 300}, Terms: []Term{
+			{Reg: 0, C: 2, Elements: []float64{1, 2, 3}, Samples: []float64{1, -1}}, {Reg: 1, C: 10}}}}}
+	r, err := NewRunner[float32](p, 2, 3)
+	require.NoError(t, err)
+	in := map[string][]float32{"x": {1, 1, 1, 2, 2, 2}, "y": {0, 1, 2, 3, 4, 5}}
+	require.NoError(t, r.Run(t.Context(), unused{}, Inputs[float32]{Ports: in}))
+	require.Equal(t, []float32{102, 214, 326, 126, 232, 338}, r.Output("x"))
+}
+
+type unused struct{}
+
+func (unused) Eval(_, _ []float32, _ Call[float32]) error {
+	return errors.New("there is no evaluation")
+}
+
 func TestObserveSeesEveryKnot(t *testing.T) {
 	r, err := NewRunner[float64](euler(), 1, 1)
 	require.NoError(t, err)
@@ -85,6 +103,46 @@ func TestCancellationReturnsWhatWasDone(t *testing.T) {
 	require.Equal(t, 1, stop.Step)
 	require.InDelta(t, .6, stop.X[0], 1e-15, "the state that Observe did not like")
 	require.NoError(t, r.Run(t.Context(), decay, Inputs[float64]{Ports: in.Ports}), "the runner is as new")
+}
+
+// The context is looked at before every evaluation, not just every step.
+func TestCancellationStopsInsideAStep(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p := euler()
+	p.Knots = nil
+	for i := range p.Code {
+		p.Code[i].Step = 0
+	}
+	calls := 0
+	f := fieldFunc(func(dst, x []float64, c Call[float64]) error {
+		calls++
+		cancel()
+		return decay(dst, x, c)
+	})
+	_, err := Sample(ctx, p, f, []float64{1}, 1)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 1, calls)
+}
+
+// A step may go on after its knot is reached, with a corrector or a second state; the observer still sees the knot.
+func TestObserveSeesTheKnotOfAStepThatGoesOn(t *testing.T) {
+	p := euler()
+	p.Exact = false
+	p.Regs = 8
+	p.Code = append(p.Code,
+		Instr{Op: Combine, Dst: 5, Step: 1, Terms: []Term{{Reg: 4, C: 2}}},
+		Instr{Op: Combine, Dst: 6, Step: 1, Terms: []Term{{Reg: 5, C: 2}}},
+		Instr{Op: Combine, Dst: 7, Step: 1, Terms: []Term{{Reg: 6, C: 2}}})
+	p.Outputs = []Port{{"x", 7}}
+	r, err := NewRunner[float64](p, 1, 1)
+	require.NoError(t, err)
+	var last float64
+	require.NoError(t, r.Run(t.Context(), decay, Inputs[float64]{Ports: map[string][]float64{"x": {1}}, Observe: func(s Step[float64]) error {
+		last = s.X[0]
+		return nil
+	}}))
+	require.InDelta(t, .36, last, 1e-15)
+	require.InDelta(t, 8*.36, r.Output("x")[0], 1e-15)
 }
 
 // A multistage step may have overwritten everything but the state it started from.

@@ -51,6 +51,19 @@ func TestTapsPassBetweenPlans(t *testing.T) {
 	require.Equal(t, before, p.String())
 }
 
+// Two plans shared from one with taps of its own do not meet in its slices.
+func TestSharesOfOnePlanAreIndependent(t *testing.T) {
+	p := euler()
+	p.Regs = 6
+	p.Code[0].Out = append(make([]Port, 0, 4), Port{"V", 5})
+	first, err := p.Share(Share{"K", 0, 1})
+	require.NoError(t, err)
+	want := first.String()
+	_, err = p.Share(Share{"L", 0, 1})
+	require.NoError(t, err)
+	require.Equal(t, want, first.String())
+}
+
 func TestShareKeepsTheParameters(t *testing.T) {
 	p, err := DDIM{}.Plan(Problem{Schedule: Flow{}, Raw: FlowVelocity, Knots: []float64{1, .5, 0}})
 	require.NoError(t, err)

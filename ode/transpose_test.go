@@ -189,6 +189,12 @@ func TestTransposeSkipsWhatTakesNoPart(t *testing.T) {
 	q, err := p.Transpose()
 	require.NoError(t, err)
 	require.Equal(t, 1, q.count(Pull), "the last evaluation only serves a knot")
+
+	x := map[string][]float64{"x": make([]float64, handBatch*handDim)}
+	times := []float64{1, 1, 1, 1}
+	transposedRun(t, p, q, newLinear(handDim, handTap), x, Inputs[float64]{Ports: x, Times: times})
+	require.Equal(t, []float64{0, 0, 0, 0}, times, "what is not pulled has gradient zero, whatever was there")
+
 	q, err = p.Transpose(2)
 	require.NoError(t, err)
 	require.Equal(t, 2, q.count(Pull))
@@ -212,6 +218,25 @@ func TestOnlyDropsWhatServedOtherOutputs(t *testing.T) {
 	require.Equal(t, want["y"], got["y"])
 	require.Equal(t, whole, some)
 	require.Len(t, got, 1)
+
+	// The cotangent of 2·x serves nothing but the dropped x and the gradient of 2.
+	p = &Plan{Name: "products", Schedule: Flow{}, Regs: 4, Inputs: []Port{{"x", 0}, {"y", 1}}, Outputs: []Port{{"x", 3}},
+		Code: []Instr{
+			{Op: Combine, Dst: 2, Terms: []Term{{Reg: 0, C: 2}}},
+			{Op: Combine, Dst: 3, Terms: []Term{{Reg: 2, C: 3}, {Reg: 1, C: 5}}},
+		}}
+	require.NoError(t, p.Verify())
+	q, err = p.Transpose()
+	require.NoError(t, err)
+	for _, outputs := range [][]string{{"x", "y"}, {"y"}, {"x"}, {}} {
+		one, err = q.Only(outputs...)
+		require.NoError(t, err)
+		in := map[string][]float64{"x": {1, 1, 1, 1, 1, 1}, "y": {7, 0, 0, 0, 0, 0}}
+		table := make([]float64, 3)
+		got := transposedRun(t, p, one, f, in, Inputs[float64]{Ports: map[string][]float64{"x": {1, 0, 0, 0, 0, 1}}, Table: table})
+		require.Equal(t, []float64{6, 4, 7}, table)
+		require.Len(t, got, len(outputs))
+	}
 
 	_, err = q.Only("z")
 	require.ErrorContains(t, err, `no output "z"`)
