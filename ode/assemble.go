@@ -204,11 +204,6 @@ func (a *Assembler) At(t float64) Node {
 	return n
 }
 
-// Between is the node at λ = (1−u)·λ_s + u·λ_t, for s and t inside.
-func (a *Assembler) Between(s, t Node, u float64) Node {
-	return a.At(a.problem.Schedule.TimeOf(s.Lambda + u*(t.Lambda-s.Lambda)))
-}
-
 // Divide returns the n−1 nodes that divide the way from s to t, both inside, into n parts by the problem's own grid; uniform in λ
 // if it has none.
 func (a *Assembler) Divide(s, t Node, n int) []Node {

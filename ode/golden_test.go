@@ -93,6 +93,12 @@ func (g golden) solve(name string) (ode.Solver, ode.Problem) {
 			return ode.DPM(d), p
 		}
 		return d, p
+	case "unipc":
+		u := ode.UniPC{Order: int(part[3][1] - '0'), Noise: part[1] == "noise_prediction", LowerFinal: part[4] == "lof1"}
+		if part[2] == "bh1" {
+			u.B = ode.B1
+		}
+		return u, vp
 	case "kdiff":
 		p := ode.Problem{Schedule: ode.EDM{}, Raw: ode.Denoiser, Knots: slices.Clone(g.VE.Sigmas)}
 		if part[2] == "append_zero" {
@@ -185,7 +191,7 @@ func distance(want, got []float64) float64 {
 }
 
 // What ebb has no solver for yet.
-var goldenWaiting = []string{"unipc/", "v3/", "formula/tAB", "formula/rhoAB", "formula/iPNDM", "formula/PNDM", "formula/BDIA", "formula/EDICT",
+var goldenWaiting = []string{"v3/", "formula/tAB", "formula/rhoAB", "formula/iPNDM", "formula/PNDM", "formula/BDIA", "formula/EDICT",
 	"kdiff/lms4", "kdiff/dpmpp_2m_sde_mid_eta1", "kdiff/dpmpp_sde_eta1", "kdiff/dpmpp_3m_sde_eta1", "dpmsolver/adaptive", "dpmsolver++/adaptive"}
 
 func isWaiting(name string) bool {

@@ -12,6 +12,25 @@ import (
 	"github.com/ebb-go/ebb/ode/exact"
 )
 
+func TestUniPIsAMultistepOfDPM(t *testing.T) {
+	p := ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 9}
+	for _, c := range []struct {
+		reason string
+		a, b   ode.Solver
+	}{
+		{"UniP-2 with B2 is 2M", ode.UniPC{NoCorrector: true}, ode.DPMpp{}},
+		{"the same for noise", ode.UniPC{NoCorrector: true, Noise: true}, ode.DPM{}},
+		{"UniP-3 is 3M with a whole second derivative", ode.UniPC{Order: 3, NoCorrector: true}, ode.DPMpp{Order: 3}},
+		{"the same for noise", ode.UniPC{Order: 3, NoCorrector: true, Noise: true}, ode.DPM{Order: 3}},
+		{"UniP-1 is DDIM", ode.UniPC{Order: 1, NoCorrector: true}, ode.DPMpp{Order: 1}},
+		{"lower orders at the end", ode.UniPC{Order: 3, NoCorrector: true, LowerFinal: true}, ode.DPMpp{Order: 3, LowerFinal: true}},
+	} {
+		a, b := compile(t, c.a, p), compile(t, c.b, p)
+		require.InDeltaSlice(t, b.Table(), a.Table(), 1e-15, c.reason)
+		require.Equal(t, b.Order, a.Order, c.reason)
+	}
+}
+
 func TestFirstOrderMembersAreDDIM(t *testing.T) {
 	for name, s := range schedules(t) {
 		p := ode.Problem{Schedule: s, Raw: ode.Velocity, Steps: 9}
@@ -167,6 +186,9 @@ func TestTheStepToZeroReturnsTheDataPrediction(t *testing.T) {
 	for _, s := range []ode.Schedule{ode.VPLinear{}, ode.EDM{}, ode.Flow{}} {
 		for _, m := range methods() {
 			if m.name == "O-BELM" || (s != ode.VPLinear{} && !m.lambda) { // these stay of full order
+				continue
+			}
+			if c, ok := m.solver.(ode.UniPC); ok && !c.NoCorrector { // its data prediction is made at the predicted state
 				continue
 			}
 			p := compile(t, m.solver, ode.Problem{Schedule: s, Raw: ode.Velocity, From: .8, To: .02, Steps: 4, AppendZero: true, Grid: ode.LogSNR{}})

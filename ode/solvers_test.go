@@ -19,39 +19,49 @@ type method struct {
 	solver  ode.Solver
 	history int  // steps before the first of full order
 	lambda  bool // commutes with a change of schedule at equal λ
+
+	weightsOnly bool // set by swept
 }
 
 // methods are all solvers with all options that change the ODE formula.
 func methods() []method {
 	return []method{
-		{"DDIM", ode.DDIM{}, 0, true},
-		{"DPM 1M", ode.DPM{Order: 1}, 0, true},
-		{"DPM 2M", ode.DPM{}, 1, true},
-		{"DPM 2M Taylor", ode.DPM{Correction: ode.Taylor}, 1, true},
-		{"DPM 3M", ode.DPM{Order: 3}, 2, true},
-		{"DPM 2S", ode.DPM{Single: true}, 0, true},
-		{"DPM 2S Taylor", ode.DPM{Single: true, Correction: ode.Taylor}, 0, true},
-		{"DPM 3S", ode.DPM{Order: 3, Single: true}, 0, true},
-		{"DPM 3S Taylor", ode.DPM{Order: 3, Single: true, Correction: ode.Taylor}, 0, true},
-		{"DPM++ 1M", ode.DPMpp{Order: 1}, 0, true},
-		{"DPM++ 2M", ode.DPMpp{}, 1, true},
-		{"DPM++ 2M Taylor", ode.DPMpp{Correction: ode.Taylor}, 1, true},
-		{"DPM++ 3M", ode.DPMpp{Order: 3}, 2, true},
-		{"DPM++ 3M published", ode.DPMpp{Order: 3, Published: true}, 2, true},
-		{"DPM++ 2S", ode.DPMpp{Single: true}, 0, true},
-		{"DPM++ 2S Taylor", ode.DPMpp{Single: true, Correction: ode.Taylor}, 0, true},
-		{"DPM++ 3S", ode.DPMpp{Order: 3, Single: true}, 0, true},
-		{"DPM++ 3S Taylor", ode.DPMpp{Order: 3, Single: true, Correction: ode.Taylor}, 0, true},
-		{"Euler in σ/α", ode.RK{Tableau: ode.Euler(), In: ode.Ratio}, 0, true},
-		{"Heun in σ/α", ode.RK{In: ode.Ratio}, 0, true},
-		{"Ralston in σ/α", ode.RK{Tableau: ode.Ralston(), In: ode.Ratio}, 0, true},
-		{"Kutta in σ/α", ode.RK{Tableau: ode.Kutta(), In: ode.Ratio}, 0, true},
-		{"RK4 in σ/α", ode.RK{Tableau: ode.RK4(), In: ode.Ratio}, 0, true},
-		{"Euler in t", ode.RK{Tableau: ode.Euler(), In: ode.Time}, 0, false},
-		{"midpoint in t", ode.RK{Tableau: ode.MidpointRule(), In: ode.Time}, 0, false},
-		{"Heun in t", ode.RK{In: ode.Time}, 0, false},
-		{"RK4 in t", ode.RK{Tableau: ode.RK4(), In: ode.Time}, 0, false},
-		{"O-BELM", ode.OBELM{}, 1, true},
+		{"DDIM", ode.DDIM{}, 0, true, false},
+		{"DPM 1M", ode.DPM{Order: 1}, 0, true, false},
+		{"DPM 2M", ode.DPM{}, 1, true, false},
+		{"DPM 2M Taylor", ode.DPM{Correction: ode.Taylor}, 1, true, false},
+		{"DPM 3M", ode.DPM{Order: 3}, 2, true, false},
+		{"DPM 2S", ode.DPM{Single: true}, 0, true, false},
+		{"DPM 2S Taylor", ode.DPM{Single: true, Correction: ode.Taylor}, 0, true, false},
+		{"DPM 3S", ode.DPM{Order: 3, Single: true}, 0, true, false},
+		{"DPM 3S Taylor", ode.DPM{Order: 3, Single: true, Correction: ode.Taylor}, 0, true, false},
+		{"DPM++ 1M", ode.DPMpp{Order: 1}, 0, true, false},
+		{"DPM++ 2M", ode.DPMpp{}, 1, true, false},
+		{"DPM++ 2M Taylor", ode.DPMpp{Correction: ode.Taylor}, 1, true, false},
+		{"DPM++ 3M", ode.DPMpp{Order: 3}, 2, true, false},
+		{"DPM++ 3M published", ode.DPMpp{Order: 3, Published: true}, 2, true, false},
+		{"DPM++ 2S", ode.DPMpp{Single: true}, 0, true, false},
+		{"DPM++ 2S Taylor", ode.DPMpp{Single: true, Correction: ode.Taylor}, 0, true, false},
+		{"DPM++ 3S", ode.DPMpp{Order: 3, Single: true}, 0, true, false},
+		{"DPM++ 3S Taylor", ode.DPMpp{Order: 3, Single: true, Correction: ode.Taylor}, 0, true, false},
+		{"Euler in σ/α", ode.RK{Tableau: ode.Euler(), In: ode.Ratio}, 0, true, false},
+		{"Heun in σ/α", ode.RK{In: ode.Ratio}, 0, true, false},
+		{"Ralston in σ/α", ode.RK{Tableau: ode.Ralston(), In: ode.Ratio}, 0, true, false},
+		{"Kutta in σ/α", ode.RK{Tableau: ode.Kutta(), In: ode.Ratio}, 0, true, false},
+		{"RK4 in σ/α", ode.RK{Tableau: ode.RK4(), In: ode.Ratio}, 0, true, false},
+		{"Euler in t", ode.RK{Tableau: ode.Euler(), In: ode.Time}, 0, false, false},
+		{"midpoint in t", ode.RK{Tableau: ode.MidpointRule(), In: ode.Time}, 0, false, false},
+		{"Heun in t", ode.RK{In: ode.Time}, 0, false, false},
+		{"RK4 in t", ode.RK{Tableau: ode.RK4(), In: ode.Time}, 0, false, false},
+		{"UniPC-1", ode.UniPC{Order: 1}, 0, true, false},
+		{"UniPC-1 B1", ode.UniPC{Order: 1, B: ode.B1}, 0, true, false},
+		{"UniPC-2", ode.UniPC{}, 1, true, false},
+		{"UniPC-2 noise", ode.UniPC{Noise: true}, 1, true, false},
+		{"UniPC-3", ode.UniPC{Order: 3}, 2, true, false},
+		{"UniPC-3 noise", ode.UniPC{Order: 3, Noise: true}, 2, true, false},
+		{"UniP-2 B1", ode.UniPC{B: ode.B1, NoCorrector: true}, 1, true, false},
+		{"UniP-4", ode.UniPC{Order: 4, NoCorrector: true}, 3, true, false},
+		{"O-BELM", ode.OBELM{}, 1, true, false},
 	}
 }
 
@@ -78,19 +88,35 @@ func run(t testing.TB, p *ode.Plan, f ode.Field[float64], batch int, in map[stri
 	return r.Output("x")
 }
 
-// startExactly makes the states at knots 1 … n inputs of the plan in place of what its first steps make of them.
+// startExactly makes the states at knots 1 … n inputs of the plan, in place of what its first steps make of them and of the predicted
+// states at which these ask the network there.
 func startExactly(p *ode.Plan, n int) *ode.Plan {
 	q := *p
 	q.Code, q.Inputs = nil, slices.Clone(p.Inputs)
-	given := map[ode.Reg]bool{}
-	for i := 1; i <= n; i++ {
-		given[p.Knots[i].Reg] = true
-		q.Inputs = append(q.Inputs, ode.Port{Name: startName(i), Reg: p.Knots[i].Reg})
+	exact := map[ode.Reg]ode.Reg{} // what stands for a register of the first steps
+	for _, k := range p.Knots[1 : n+1] {
+		exact[k.Reg] = k.Reg
+		q.Inputs = append(q.Inputs, ode.Port{Name: startName(len(q.Inputs)), Reg: k.Reg})
+		for _, in := range p.Code {
+			if in.Op == ode.Evaluate && in.T == k.T {
+				exact[in.Src] = k.Reg
+			}
+		}
 	}
 	for _, in := range p.Code {
-		if !given[in.Dst] {
-			q.Code = append(q.Code, in)
+		if _, given := exact[in.Dst]; given {
+			continue
 		}
+		if r, ok := exact[in.Src]; ok {
+			in.Src = r
+		}
+		in.Terms = slices.Clone(in.Terms)
+		for k := range in.Terms {
+			if r, ok := exact[in.Terms[k].Reg]; ok {
+				in.Terms[k].Reg = r
+			}
+		}
+		q.Code = append(q.Code, in)
 	}
 	return &q
 }
@@ -143,12 +169,18 @@ func mixturePath(t testing.TB, s ode.Schedule, x []float64) trajectory {
 	}
 }
 
-func gaussianPath(t testing.TB, s ode.Schedule, x []float64) trajectory {
+// flowing is a model whose flow is known in closed form.
+type flowing interface {
+	exact.Model
+	Flow(dst, x []float64, s ode.Schedule, from, to float64) error
+}
+
+func flowPath(t testing.TB, m flowing, s ode.Schedule, x []float64) trajectory {
 	return func(times []float64) [][]float64 {
 		var xs [][]float64
 		for _, at := range times {
 			dst := make([]float64, len(x))
-			require.NoError(t, gaussian().Flow(dst, x, s, times[0], at))
+			require.NoError(t, m.Flow(dst, x, s, times[0], at))
 			xs = append(xs, dst)
 		}
 		return xs
@@ -158,4 +190,14 @@ func gaussianPath(t testing.TB, s ode.Schedule, x []float64) trajectory {
 // last is the end of the exact solution over the knots of a plan.
 func last(p *ode.Plan, path trajectory) []float64 {
 	return path([]float64{p.Knots[0].T, p.Knots[len(p.Knots)-1].T})[1]
+}
+
+// withoutLastStep ends a plan a knot earlier.
+func withoutLastStep(p *ode.Plan) *ode.Plan {
+	q := *p
+	n := len(p.Knots) - 2
+	q.Knots = p.Knots[:n+1]
+	q.Outputs = []ode.Port{{Name: "x", Reg: q.Knots[n].Reg}}
+	q.Code = slices.DeleteFunc(slices.Clone(p.Code), func(in ode.Instr) bool { return in.Step >= n })
+	return &q
 }
