@@ -47,6 +47,21 @@ func (f *fields) between(name string, v, low, high int) {
 	f.check(v >= low && v <= high, "%s is %d; %d to %d are possible", name, v, low, high)
 }
 
+// shape is limited to what a vector network or a mixture can be meant for.
+func (f *fields) shape(shape []int) {
+	if !f.check(len(shape) > 0 && len(shape) <= 8, "Shape is %v; one to eight axes are needed", shape) {
+		return
+	}
+	size := 1
+	for i, n := range shape {
+		f.between(fmt.Sprintf("Shape[%d]", i), n, 1, 1<<20)
+		if f.err == nil {
+			size *= n
+			f.check(size <= 1<<20, "Shape is %v; up to %d elements are possible", shape, 1<<20)
+		}
+	}
+}
+
 func (f *fields) image(channels, height, width, patch int) {
 	f.between("Channels", channels, 1, 1<<12)
 	f.between("Height", height, 1, 1<<12)

@@ -50,6 +50,20 @@ var kinds = map[string]func(config []byte) (graph.Model, error){
 		}
 		return NewDiT(c.config())
 	},
+	"Classifier": func(config []byte) (graph.Model, error) {
+		var c ClassifierConfig
+		if err := strict(config, &c); err != nil {
+			return nil, err
+		}
+		return NewClassifier(c)
+	},
+	"Mixture": func(config []byte) (graph.Model, error) {
+		var c mixtureJSON
+		if err := strict(config, &c); err != nil {
+			return nil, err
+		}
+		return NewMixture(c.config())
+	},
 }
 
 // Save writes a network of this package and its weights to a safetensors file, which is replaced at once or not at all.

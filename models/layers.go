@@ -1,6 +1,7 @@
 package models
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/ebb-go/ebb/graph"
@@ -24,6 +25,9 @@ func glorot(in, out int) float64 { return math.Sqrt(2 / float64(in+out)) }
 func linear(b *graph.Builder, in *graph.Inputs, name string, x *graph.Node) *graph.Node {
 	return b.Linear(x, in.Weight(name+".weight"), in.Weight(name+".bias"))
 }
+
+// layer is the name of the i-th of a row of layers.
+func layer(i int) string { return fmt.Sprintf("layers.%d", i) }
 
 // parts cuts the last axis of x (batch, n·width) into n parts.
 func parts(b *graph.Builder, x *graph.Node, n int) []*graph.Node {

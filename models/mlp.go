@@ -1,7 +1,6 @@
 package models
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/ebb-go/ebb/graph"
@@ -37,12 +36,7 @@ func NewMLP(c MLPConfig) (*MLP, error) {
 	defaults(&c.TimeFeatures, 64)
 	defaults(&c.MaxFrequency, defaultFrequency)
 	f := fields{model: "MLP"}
-	if f.check(len(c.Shape) > 0 && len(c.Shape) <= 8, "Shape is %v; one to eight axes are needed", c.Shape) {
-		for i, n := range c.Shape {
-			f.between(fmt.Sprintf("Shape[%d]", i), n, 1, 1<<20)
-		}
-		f.check(f.err != nil || product(c.Shape) <= 1<<20, "Shape is %v; up to %d elements are possible", c.Shape, 1<<20)
-	}
+	f.shape(c.Shape)
 	f.between("Width", c.Width, 1, 1<<16)
 	f.between("Depth", c.Depth, 1, 1<<10)
 	f.diffusion(c.Condition, c.Classes, c.TimeFeatures, c.MaxFrequency, c.Prediction, c.Schedule, c.Shard)
@@ -58,8 +52,6 @@ func (m *MLP) Config() MLPConfig {
 	c.Shape = slices.Clone(c.Shape)
 	return c
 }
-
-func layer(i int) string { return fmt.Sprintf("layers.%d", i) }
 
 // Spec implements [graph.Model].
 func (m *MLP) Spec() graph.Spec {
