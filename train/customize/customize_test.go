@@ -223,6 +223,9 @@ func TestOptionsChangeTheResult(t *testing.T) {
 	} {
 		require.NotEqual(t, plain, run(change), name)
 	}
+	require.NotEqual(t, plain, run(func(o *customize.Options[float64]) {
+		o.Start = func(_ context.Context, i int, x []float64) error { rng.Normal(x, 5, uint64(i+1), 0); return nil }
+	}), "Start")
 	previews := 0
 	run(func(o *customize.Options[float64]) {
 		o.PreviewEvery = 4
