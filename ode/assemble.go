@@ -63,6 +63,9 @@ func Assemble(p Problem, name string, order int, emit func(a *Assembler)) (*Plan
 }
 
 func assemble(p Problem, knots []float64, name string, order int, emit func(a *Assembler), replay []bool) (*Plan, error) {
+	if err := checkKnots(p.Schedule, knots); err != nil {
+		return nil, fmt.Errorf("%w (for %s)", err, name)
+	}
 	a := &Assembler{problem: p, knots: knots, replay: replay}
 	a.plan = Plan{Name: name, Schedule: p.Schedule, Raw: p.Raw, Order: order, Exact: true}
 	for i, t := range knots {
@@ -109,17 +112,10 @@ func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 		}
 		p.Lower, p.Upper = append(p.Lower, lower), append(p.Upper, upper)
 	}
-	problem, name, order, decisions := a.problem, a.plan.Name, a.plan.Order, slices.Clip(a.decisions)
-	if decisions == nil {
-		decisions = []bool{}
-	}
-	n := len(a.knots)
+	problem, name, order, decisions, n := a.problem, a.plan.Name, a.plan.Order, a.decisions, len(a.knots)
 	p.Rebuild = func(value []float64) (*Plan, error) {
 		if len(value) != n {
 			return nil, fmt.Errorf("ode: %s: %d knots given to rebuild a plan of %d", name, len(value), n)
-		}
-		if err := checkKnots(problem.Schedule, value); err != nil {
-			return nil, err
 		}
 		return assemble(problem, slices.Clone(value), name, order, emit, decisions)
 	}
@@ -129,7 +125,7 @@ func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 // Fail records an error, unless there is one already. The name of the solver is put before it.
 func (a *Assembler) Fail(format string, args ...any) {
 	if a.err == nil {
-		a.err = fmt.Errorf("ode: "+a.plan.Name+": "+format, args...)
+		a.err = fmt.Errorf("ode: %s: "+format, append([]any{a.plan.Name}, args...)...)
 	}
 }
 
@@ -177,7 +173,7 @@ func (a *Assembler) StepsFrom(first int) iter.Seq[int] {
 	}
 }
 
-// Node is the i-th knot.
+// Node is knot i of 0 to Len.
 func (a *Assembler) Node(i int) Node { return a.nodes[i] }
 
 // Ahead says that step i goes from noise to data, as in sampling.
@@ -254,7 +250,7 @@ func (a *Assembler) Output(name string, r Reg) {
 	a.plan.Outputs = append(a.plan.Outputs, Port{name, r})
 }
 
-// State says that a register is the state at knot i.
+// State says that a register is the state at knot i of 0 to Len. Every knot needs one.
 func (a *Assembler) State(i int, r Reg) { a.plan.Knots[i].Reg = r }
 
 // Combine emits Σ C·Reg. Terms of one register are added up.

@@ -125,15 +125,17 @@ func (e exponential) check() error {
 	multi := !e.Single && !e.Fast
 	switch {
 	case e.Order < 1 || e.Order > 3:
-		return fmt.Errorf("Order is %d; 1, 2 and 3 exist (UniPC and DEIS go higher)", e.Order)
+		return fmt.Errorf("option Order is %d; 1, 2 and 3 exist (UniPC and DEIS go higher)", e.Order)
 	case e.Correction != Midpoint && e.Correction != Taylor:
-		return fmt.Errorf("Correction is %d; Midpoint and Taylor exist", e.Correction)
+		return fmt.Errorf("option Correction is %d; Midpoint and Taylor exist", e.Correction)
 	case e.Correction == Taylor && e.Order == 1:
-		return fmt.Errorf("Correction is Taylor at Order 1, which has nothing to correct; leave it Midpoint")
+		return fmt.Errorf("option Correction is Taylor at Order 1, which has nothing to correct; leave it Midpoint")
+	case e.LowerFinal && e.Order == 1:
+		return fmt.Errorf("option LowerFinal at Order 1 has nothing to lower; leave it out")
 	case e.LowerFinal && !multi:
-		return fmt.Errorf("LowerFinal is for multistep runs; leave it out, or leave Single and Fast out")
+		return fmt.Errorf("option LowerFinal is for multistep runs; leave it out, or leave Single and Fast out")
 	case e.Published && !(multi && e.Order == 3):
-		return fmt.Errorf("Published differs in multistep order 3 alone; leave it out")
+		return fmt.Errorf("option Published differs in multistep order 3 alone; leave it out")
 	}
 	return nil
 }

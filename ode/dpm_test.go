@@ -17,6 +17,7 @@ func TestUselessOptionsAreRefused(t *testing.T) {
 		{"Order is -1", ode.DPMpp{Order: -1}},
 		{"Correction is 2", ode.DPMpp{Correction: 2}},
 		{"nothing to correct", ode.DPMpp{Order: 1, Correction: ode.Taylor}},
+		{"nothing to lower", ode.DPMpp{Order: 1, LowerFinal: true}},
 		{"LowerFinal is for multistep runs", ode.DPMpp{Single: true, LowerFinal: true}},
 		{"LowerFinal is for multistep runs", ode.DPMpp{Fast: true, LowerFinal: true}},
 		{"Published differs in multistep order 3 alone", ode.DPMpp{Published: true}},

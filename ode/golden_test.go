@@ -94,7 +94,7 @@ func (g golden) solve(name string) (ode.Solver, ode.Problem) {
 		}
 		return d, p
 	case "unipc":
-		u := ode.UniPC{Order: int(part[3][1] - '0'), Noise: part[1] == "noise_prediction", LowerFinal: part[4] == "lof1"}
+		u := ode.UniPC{Order: int(part[3][1] - '0'), Noise: part[1] == "noise_prediction", LowerFinal: part[4] == "lof1" && part[3] != "o1"}
 		if part[2] == "bh1" {
 			u.B = ode.B1
 		}

@@ -3,6 +3,7 @@ package ode
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // A Problem is what is to be solved. The zero values of From, To and Grid mean the schedule's default range, walked from
@@ -34,7 +35,7 @@ type Inverter interface {
 	Invert(Problem) (*Plan, error)
 }
 
-// resolve returns the knots, checked.
+// resolve returns the knots, which are still to be checked.
 func (p Problem) resolve() ([]float64, error) {
 	if err := checkSchedule(p.Schedule); err != nil {
 		return nil, err
@@ -42,20 +43,14 @@ func (p Problem) resolve() ([]float64, error) {
 	if p.Raw < 0 || p.Raw > Denoiser {
 		return nil, fmt.Errorf("ode: Problem.Raw is %v; the predictions are Noise to Denoiser", p.Raw)
 	}
-	ks := p.Knots
-	if ks != nil {
+	if p.Knots != nil {
 		if p.From != 0 || p.To != 0 || p.Steps != 0 || p.AppendZero {
 			return nil, fmt.Errorf("ode: Problem.Knots stands instead of From, To, Steps and AppendZero, "+
 				"which are %v, %v, %d and %t; leave them zero", p.From, p.To, p.Steps, p.AppendZero)
 		}
-		ks = append([]float64(nil), ks...)
-	} else {
-		var err error
-		if ks, err = p.spread(); err != nil {
-			return nil, err
-		}
+		return slices.Clone(p.Knots), nil
 	}
-	return ks, checkKnots(p.Schedule, ks)
+	return p.spread()
 }
 
 func (p Problem) spread() ([]float64, error) {

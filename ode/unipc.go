@@ -56,6 +56,9 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 		if c.B != B1 && c.B != B2 {
 			a.Fail("B is %d; B1 and B2 exist", c.B)
 		}
+		if c.Order == 1 && (c.LowerFinal || c.NoCorrector && c.B != B2) {
+			a.Fail("at Order 1 there is nothing for LowerFinal to lower, and without the corrector no slope for B; leave them out")
+		}
 		kind := Data
 		if c.Noise {
 			kind = Noise

@@ -27,7 +27,8 @@ func TestUniPCRefuses(t *testing.T) {
 	for _, c := range []struct {
 		want   string
 		solver ode.UniPC
-	}{{"Order is 5; 1 to 4 exist", ode.UniPC{Order: 5}}, {"Order is -2", ode.UniPC{Order: -2}}, {"B is 3", ode.UniPC{B: 3}}} {
+	}{{"Order is 5; 1 to 4 exist", ode.UniPC{Order: 5}}, {"Order is -2", ode.UniPC{Order: -2}}, {"B is 3", ode.UniPC{B: 3}},
+		{"nothing for LowerFinal", ode.UniPC{Order: 1, LowerFinal: true}}, {"no slope for B", ode.UniPC{Order: 1, NoCorrector: true, B: ode.B1}}} {
 		_, err := c.solver.Plan(ode.Problem{Schedule: ode.VPLinear{}, Steps: 3})
 		require.ErrorContains(t, err, c.want)
 	}
