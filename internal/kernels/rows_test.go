@@ -398,3 +398,22 @@ func BenchmarkRows(b *testing.B) {
 		}
 	}
 }
+
+// A maximum that is missed anywhere in the row would overflow the exponential.
+func TestTheLargestElementIsFoundWhereverItStands(t *testing.T) {
+	bothTypes(t, testLargest[float32], testLargest[float64])
+}
+
+func testLargest[T kernels.Float](t *testing.T) {
+	for _, cols := range []int{1, 5, 17, 49, 64, 65, 128, 200} {
+		x, y, one := make([]T, cols), make([]T, cols), make([]T, 1)
+		for i := range x {
+			x[i] = 2000
+			kernels.Softmax(y, x, 1, cols, 1)
+			require.Equal(t, T(1), y[i], "cols %d, at %d", cols, i)
+			kernels.LogSumExp(one, x, 1, cols)
+			require.Equal(t, T(2000), one[0], "cols %d, at %d", cols, i)
+			x[i] = 0
+		}
+	}
+}
