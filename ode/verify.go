@@ -32,7 +32,7 @@ func (p *Plan) verifyBorder() error {
 	if p.Regs < 0 {
 		return fmt.Errorf("there are %d registers", p.Regs)
 	}
-	if len(p.Outputs) == 0 {
+	if len(p.Outputs) == 0 && p.of == nil { // a transposed plan may be run for its parameters alone
 		return fmt.Errorf("there is no output")
 	}
 	for what, ports := range map[string][]Port{"input": p.Inputs, "output": p.Outputs} {
