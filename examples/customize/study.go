@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebb-go/ebb/adjoint"
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/rng"
+	"github.com/ebb-go/ebb/models"
+	"github.com/ebb-go/ebb/ode"
+	"github.com/ebb-go/ebb/train/customize"
+	"github.com/ebb-go/ebb/train/data"
+	"github.com/ebb-go/ebb/train/measure"
+)
+
+// Evaluations inside an optimization, and those of every report.
+const (
+	insideLatent = 8
+	insideOther  = 6
+	reported     = 20
+)
+
+// A study is all that the targets share: the images, the sampler, a critic that losses may use, and a judge that they
+// may not.
+type study[T customize.Float] struct {
+	images  *data.Images
+	parts   data.Parts
+	model   graph.Model
+	weights *graph.Weights[T]
+	cell    *graph.Cell[T]
+	critic  *customize.Critic[T]
+	judge   *customize.Critic[T]
+	dim     int
+	width   int // of a condition
+	seed    uint64
+	quick   float64 // iterations are multiplied with this
+	log     io.Writer
+	close   []func()
+}
+
+// open loads the digits, the flow and both classifiers from a folder.
+func open[T customize.Float](dir string, seed uint64, log io.Writer) (s *study[T], err error) {
+	s = &study[T]{seed: seed, quick: 1, log: log}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.images, err = data.Digits(filepath.Join(dir, "digits.csv.gz")); err != nil {
+		return nil, err
+	}
+	if s.parts, err = data.DigitsParts(s.images); err != nil {
+		return nil, err
+	}
+	if s.model, s.weights, _, err = models.Load[T](filepath.Join(dir, "flow.safetensors")); err != nil {
+		return nil, err
+	}
+	if s.cell, err = graph.NewCell(s.model, s.weights); err != nil {
+		return nil, err
+	}
+	s.close = append(s.close, s.cell.Close)
+	spec := s.model.Spec()
+	condition, ok := spec.Input(graph.Condition)
+	x, _ := spec.Input(graph.X)
+	if !ok || x.Len() != s.images.Size() {
+		return nil, fmt.Errorf("the network in %s is not a conditional one for images of %d×%d", dir, s.images.Height, s.images.Width)
+	}
+	s.dim, s.width = x.Len(), condition.Len()
+	for name, critic := range map[string]**customize.Critic[T]{"classifier-a.safetensors": &s.critic, "classifier-b.safetensors": &s.judge} {
+		m, w, _, err := models.Load[T](filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		c, err := graph.NewCell(m, w)
+		if err != nil {
+			return nil, err
+		}
+		s.close = append(s.close, c.Close)
+		if *critic, err = customize.NewCritic(c); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return s, nil
+}
+
+// Close ends the workers.
+func (s *study[T]) Close() {
+	for _, f := range s.close {
+		f()
+	}
+}
+
+// plan is the midpoint rule with so many evaluations: knots uniform in t, from noise to data, or back.
+func (s *study[T]) plan(evaluations int, back bool) (*ode.Plan, error) {
+	spec := s.model.Spec()
+	p := ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Grid: ode.UniformTime{}, Steps: evaluations / 2}
+	if back {
+		clean, noisy := spec.Schedule.Range()
+		p.From, p.To = clean, noisy
+	}
+	return ode.RK{Tableau: ode.MidpointRule()}.Plan(p)
+}
+
+// sampler is the field under the given labels with plans for inside and for the replay.
+func (s *study[T]) sampler(labels []int, inside int) (customize.Sampler[T], *graph.Field[T], error) {
+	none := customize.Sampler[T]{}
+	field, err := s.field(labels)
+	if err != nil {
+		return none, nil, err
+	}
+	plan, err := s.plan(inside, false)
+	if err != nil {
+		return none, nil, err
+	}
+	replay, err := s.plan(3*inside, false)
+	return customize.Sampler[T]{Field: field, Plan: plan, Replay: replay, Batch: len(labels), Dim: s.dim}, field, err
+}
+
+func (s *study[T]) field(labels []int) (*graph.Field[T], error) {
+	condition, err := models.Lookup(s.weights, labels)
+	if err != nil {
+		return nil, err
+	}
+	return graph.NewField(s.cell, condition)
+}
+
+// sample runs the field for a report.
+func (s *study[T]) sample(ctx context.Context, f ode.Field[T], x []T) ([]T, error) {
+	plan, err := s.plan(reported, false)
+	if err != nil {
+		return nil, err
+	}
+	y, err := ode.Sample(ctx, plan, f, x, len(x)/s.dim)
+	return slices.Clone(y), err
+}
+
+// noise is a batch of latents.
+func (s *study[T]) noise(n int, stream uint64) []T {
+	x := make([]T, n*s.dim)
+	for i := range n {
+		rng.Normal(x[i*s.dim:(i+1)*s.dim], s.seed+1, stream, uint64(i))
+	}
+	return x
+}
+
+// pick gathers images by number.
+func (s *study[T]) pick(indices []int) ([]T, error) {
+	x := make([]T, len(indices)*s.dim)
+	return x, data.Gather(x, s.images, indices)
+}
+
+// times scales a number of iterations, at least 2.
+func (s *study[T]) times(n int) int { return max(2, int(math.Round(s.quick*float64(n)))) }
+
+// options are those all targets share.
+func (s *study[T]) options(name string, iterations int, rate float64) customize.Options[T] {
+	last := time.Now()
+	return customize.Options[T]{Iterations: s.times(iterations), LearningRate: rate, Seed: s.seed, Observe: func(p customize.Progress) error {
+		if time.Since(last) > 250*time.Millisecond || p.Iteration == p.Iterations {
+			last = time.Now()
+			fmt.Fprintf(s.log, "\r%-36s %3d/%d  loss %.4f  %s left ", name, p.Iteration, p.Iterations, p.Loss, p.Remaining.Round(time.Second))
+			if p.Iteration == p.Iterations {
+				fmt.Fprintln(s.log)
+			}
+		}
+		return nil
+	}}
+}
+
+// certify takes one more gradient at a point and compares it with differences; it returns the worst error of the tensors
+// and that of the knots.
+func (s *study[T]) certify(ctx context.Context, sm customize.Sampler[T], wrt []string, x []T, loss adjoint.Loss[T]) (tensors, knots float64, err error) {
+	var e T
+	_, single := any(e).(float32)
+	if !single {
+		wrt = append(slices.Clone(wrt), "knots")
+	}
+	a, err := adjoint.New(adjoint.Problem[T]{Plan: sm.Plan, Field: sm.Field, Batch: sm.Batch, Dim: sm.Dim, Wrt: wrt})
+	if err != nil {
+		return 0, 0, err
+	}
+	in := adjoint.Inputs[T]{Ports: map[string][]T{"x": x}}
+	r, err := a.Gradient(ctx, in, loss)
+	if err != nil {
+		return 0, 0, err
+	}
+	c, err := a.Certify(ctx, in, loss, r, adjoint.Certification{Seed: s.seed})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, k := range c.Checks {
+		if k.Name == "knots" {
+			knots = k.Error
+		} else {
+			tensors = max(tensors, k.Error)
+		}
+	}
+	return tensors, knots, nil
+}
+
+// value is a loss at given samples.
+func value[T customize.Float](loss adjoint.Loss[T], x []T) (float64, error) {
+	return loss(adjoint.States[T]{Outputs: map[string][]T{"x": x}}, adjoint.States[T]{Outputs: map[string][]T{"x": make([]T, len(x))}})
+}
+
+// sum adds losses with weights.
+func sum[T customize.Float](losses ...weighted[T]) adjoint.Loss[T] {
+	return func(s, g adjoint.States[T]) (float64, error) {
+		total := 0.0
+		x, gx := s.Outputs["x"], g.Outputs["x"]
+		part := make([]T, len(x))
+		for _, l := range losses {
+			clear(part)
+			v, err := l.loss(s, adjoint.States[T]{Outputs: map[string][]T{"x": part}})
+			if err != nil {
+				return 0, err
+			}
+			total += l.weight * v
+			for i, d := range part {
+				gx[i] += T(l.weight) * d
+			}
+		}
+		return total, nil
+	}
+}
+
+type weighted[T customize.Float] struct {
+	weight float64
+	loss   adjoint.Loss[T]
+}
+
+// share is the part of the images that the judge puts in the class asked for.
+func (s *study[T]) share(x []T, labels []int) (float64, error) {
+	seen, err := s.judge.Classify(x)
+	if err != nil {
+		return 0, err
+	}
+	a, err := measure.Agreement(seen, labels)
+	return a.Overall, err
+}
+
+func rms[T customize.Float](a, b []T) float64 {
+	sum := 0.0
+	for i := range a {
+		d := float64(a[i] - b[i])
+		sum += d * d
+	}
+	return math.Sqrt(sum / float64(len(a)))
+}
+
+// diversity is the mean distance between samples, relative to that of the base.
+func (s *study[T]) diversity(x, base []T) (float64, error) {
+	a, err := measure.Rows(x, len(x)/s.dim, s.dim)
+	if err != nil {
+		return 0, err
+	}
+	b, err := measure.Rows(base, len(base)/s.dim, s.dim)
+	if err != nil {
+		return 0, err
+	}
+	return measure.DiversityRatio(a, b)
+}
+
+// still is the field that does not move: sampling with it is optimizing the pixels themselves.
+type still[T customize.Float] struct{}
+
+func (still[T]) Eval(dst, _ []T, _ ode.Call[T]) error { clear(dst); return nil }
+func (still[T]) VJP(g *ode.Tangent[T], _, _ []T, _ ode.Call[T]) error {
+	clear(g.X)
+	clear(g.T)
+	clear(g.Value)
+	return nil
+}
+func (still[T]) JVP(dst, _ []T, _ ode.Call[T], _ *ode.Tangent[T]) error { clear(dst); return nil }
+func (still[T]) Parameters(int) []ode.Parameter                         { return nil }
+func (still[T]) Load(name string, _ []T) error                          { return errors.New("no parameter " + name) }
+func (still[T]) Store(name string, _ []T) error                         { return errors.New("no parameter " + name) }
+
+// matrices are the weights of attention and MLP of every block: embeddings, norms and modulation are held.
+func matrices(spec graph.Spec) []string {
+	var names []string
+	for _, w := range spec.Weights {
+		if strings.HasPrefix(w.Name, "blocks.") && strings.HasSuffix(w.Name, ".weight") && !strings.Contains(w.Name, "modulation") {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
