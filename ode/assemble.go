@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// An Assembler is how a solver is written: it walks the knots, asks for predictions, and combines. Everything that solvers have
-// in common is here: which knots there are, what the network's output means, what a step from α = 0 or to σ = 0 is, and
-// which numbers of the plan move when a knot is moved.
+// An Assembler is how a solver is written: it walks the knots, asks for predictions, and combines. Everything that
+// solvers have in common is here: which knots there are, what the network's output means, what a step from α = 0 or to σ
+// = 0 is, and which numbers of the plan move when a knot is moved.
 //
-// The first error stays; all later calls do nothing, and [Assemble] returns it. So a solver has no error handling of its own
-// beside [Assembler.Fail].
+// The first error stays; all later calls do nothing, and [Assemble] returns it. So a solver has no error handling of its
+// own beside [Assembler.Fail].
 type Assembler struct {
 	problem Problem
 	plan    Plan
@@ -48,9 +48,9 @@ type Estimate struct {
 	At   Node
 }
 
-// Assemble compiles a problem. The name and the theoretical order become those of the plan, which counts as exact at knots
-// unless [Assembler.Inexact] is called. emit writes the steps; it must depend on nothing but the Assembler and the options of
-// the solver, since it is run again to rebuild the plan for other knots.
+// Assemble compiles a problem. The name and the theoretical order become those of the plan, which counts as exact at
+// knots unless [Assembler.Inexact] is called. emit writes the steps; it must depend on nothing but the Assembler and the
+// options of the solver, since it is run again to rebuild the plan for other knots.
 func Assemble(p Problem, name string, order int, emit func(a *Assembler)) (*Plan, error) {
 	knots, err := p.resolve()
 	if err != nil {
@@ -136,8 +136,8 @@ func (a *Assembler) check(err error) {
 	}
 }
 
-// Decide returns b, and returns the same again when the plan is rebuilt for other knots. Whatever shapes the code and depends
-// on a number must go through it, so that a rebuilt plan is the same code instruction for instruction.
+// Decide returns b, and returns the same again when the plan is rebuilt for other knots. Whatever shapes the code and
+// depends on a number must go through it, so that a rebuilt plan is the same code instruction for instruction.
 func (a *Assembler) Decide(b bool) bool {
 	if n := len(a.decisions); n < len(a.replay) {
 		b = a.replay[n]
@@ -200,8 +200,8 @@ func (a *Assembler) At(t float64) Node {
 	return n
 }
 
-// Divide returns the n−1 nodes that divide the way from s to t, both inside, into n parts by the problem's own grid; uniform in λ
-// if it has none.
+// Divide returns the n−1 nodes that divide the way from s to t, both inside, into n parts by the problem's own grid;
+// uniform in λ if it has none.
 func (a *Assembler) Divide(s, t Node, n int) []Node {
 	grid := a.problem.Grid
 	if grid == nil {
@@ -323,8 +323,8 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 	return m
 }
 
-// Toward is alpha·x̂_0 + sigma·ε̂ in terms of the state at the estimate's node and the estimate: whatever a first-order step
-// is made of, valid at both ends of the schedule.
+// Toward is alpha·x̂_0 + sigma·ε̂ in terms of the state at the estimate's node and the estimate: whatever a first-order
+// step is made of, valid at both ends of the schedule.
 func (a *Assembler) Toward(x Reg, m Estimate, alpha, sigma float64) []Term {
 	u, v, err := m.Kind.resolve(m.At.Point, alpha, sigma)
 	a.check(err)
@@ -351,8 +351,8 @@ func Weight(kind Prediction, from, to Node, k int) float64 {
 	return -to.Sigma * factorial(k) * h * phi(k+1, h)
 }
 
-// Remember puts an estimate before those of earlier steps and keeps the n newest. Estimates at an end of the schedule are dropped
-// once they are history: λ is infinite there, so that nothing can be interpolated with them.
+// Remember puts an estimate before those of earlier steps and keeps the n newest. Estimates at an end of the schedule
+// are dropped once they are history: λ is infinite there, so that nothing can be interpolated with them.
 func (a *Assembler) Remember(m Estimate, history []Estimate, n int) []Estimate {
 	ms := append(make([]Estimate, 0, n), m)
 	for _, h := range history {
@@ -363,8 +363,9 @@ func (a *Assembler) Remember(m Estimate, history []Estimate, n int) []Estimate {
 	return ms
 }
 
-// Slopes is Σ_k weights[k−1]·c_k over k ≥ 1, where Σ_k c_k u^k is the polynomial in u = (λ−λ_s)/h through the estimates, the first
-// of which is at s: what a step from s to a node adds to First. There is one weight less than there are estimates.
+// Slopes is Σ_k weights[k−1]·c_k over k ≥ 1, where Σ_k c_k u^k is the polynomial in u = (λ−λ_s)/h through the estimates,
+// the first of which is at s: what a step from s to a node adds to First. There is one weight less than there are
+// estimates.
 func (a *Assembler) Slopes(to Node, ms []Estimate, weights ...float64) []Term {
 	h := to.Lambda - ms[0].At.Lambda
 	u := make([]float64, len(ms))

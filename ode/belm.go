@@ -5,24 +5,24 @@ import (
 	"slices"
 )
 
-// OBELM is the optimal bidirectional explicit linear multistep method: a sampler of second order that can be run backwards
-// exactly. With y = x/α, ρ = σ/α, a step s → t that follows p → s, and r = (ρ_t−ρ_s)/(ρ_s−ρ_p),
+// OBELM is the optimal bidirectional explicit linear multistep method: a sampler of second order that can be run
+// backwards exactly. With y = x/α, ρ = σ/α, a step s → t that follows p → s, and r = (ρ_t−ρ_s)/(ρ_s−ρ_p),
 //
 //	y_t = r² y_p + (1−r²) y_s + (1+r)(ρ_t−ρ_s) ε̂_s
 //	y_p = r⁻² (y_t − (1−r²) y_s − (1+r)(ρ_t−ρ_s) ε̂_s)
 //
-// The first step is [DDIM]. The last is the above even at σ = 0, where y is finite: a first-order step would lose what the way
-// back needs.
+// The first step is [DDIM]. The last is the above even at σ = 0, where y is finite: a first-order step would lose what
+// the way back needs.
 //
-// Outputs: x, and partner, the state at the last knot but one: the way back needs both. From α = 0 there is a third, start, which
-// is the input itself: y is infinite there, r = 0 in the step after it, and nothing of it is left to be found on the way back. Invert
-// takes what Plan gives.
+// Outputs: x, and partner, the state at the last knot but one: the way back needs both. From α = 0 there is a third,
+// start, which is the input itself: y is infinite there, r = 0 in the step after it, and nothing of it is left to be
+// found on the way back. Invert takes what Plan gives.
 //
 // Order 2. NFE n; Invert n−1.
 //
-// Errors: a grid on which steps in σ/α grow more than tenfold before σ = 0. The method has a second root, −r², so that an error
-// made in one step is (h_b/h_a)² as large after later steps h_b: on a grid uniform in λ it dies out on the way to data, and away from
-// data it would explode. So it does not invert by running upwards; Invert does.
+// Errors: a grid on which steps in σ/α grow more than tenfold before σ = 0. The method has a second root, −r², so that
+// an error made in one step is (h_b/h_a)² as large after later steps h_b: on a grid uniform in λ it dies out on the way
+// to data, and away from data it would explode. So it does not invert by running upwards; Invert does.
 //
 // The way back has the root −r⁻²: rounding errors grow by (h_first/h_last)², about (ρ_T/ρ_0)².
 //

@@ -9,13 +9,13 @@ import (
 //
 //	x_t = α_t x̂_0 + √(σ_t² − s²) ε̂ + s z,  s = η σ_t √(1 − e^{−2h})
 //
-// Eta 0 is the first-order member of every family of solvers, and runs in both directions. Eta 1 is ancestral sampling: s² is
-// then the variance of x_t given x_0 and the noisier state.
+// Eta 0 is the first-order member of every family of solvers, and runs in both directions. Eta 1 is ancestral sampling:
+// s² is then the variance of x_t given x_0 and the noisier state.
 //
 // Order 1, NFE n. Draws: one a step if Eta > 0, none in a step to σ = 0.
 //
-// Errors: Eta outside [0, 1]; Eta > 0 away from data, where there is no noise to put back; a network that predicts noise or
-// a score from α = 0.
+// Errors: Eta outside [0, 1]; Eta > 0 away from data, where there is no noise to put back; a network that predicts noise
+// or a score from α = 0.
 //
 // Source: Song, Meng, Ermon 2021, arXiv 2010.02502, equations 12 and 16.
 //

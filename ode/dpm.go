@@ -10,8 +10,8 @@ import (
 type Correction int
 
 const (
-	// Midpoint holds the prediction in the middle of the step over all of it: ½ h φ_1. It is the published default, there called
-	// dpmsolver.
+	// Midpoint holds the prediction in the middle of the step over all of it: ½ h φ_1. It is the published default,
+	// there called dpmsolver.
 	Midpoint Correction = iota
 	// Taylor lets the prediction run on linearly in λ: h φ_2. Diffusers call it heun.
 	Taylor
@@ -22,27 +22,27 @@ const (
 //
 //	x_t = (σ_t/σ_s) x_s + α_t Σ_k k! h φ_{k+1}(−h) c_k,   x̂_0(u) = Σ_k c_k u^k, k < Order
 //
-// where the polynomial goes through the latest predictions (multistep: 2M, 3M), or through predictions at points inside the step
-// (singlestep: 2S, 3S), which the problem's grid places; without a grid they are uniform in λ.
+// where the polynomial goes through the latest predictions (multistep: 2M, 3M), or through predictions at points inside
+// the step (singlestep: 2S, 3S), which the problem's grid places; without a grid they are uniform in λ.
 //
-// Order 1 to 3. NFE: n multistep, Order·n singlestep, exactly n with Fast. Steps from α = 0 and to σ = 0 are first order and cost
-// one evaluation. A multistep run starts with lower orders.
+// Order 1 to 3. NFE: n multistep, Order·n singlestep, exactly n with Fast. Steps from α = 0 and to σ = 0 are first order
+// and cost one evaluation. A multistep run starts with lower orders.
 //
 // Errors: options that have no effect on each other, as said at each field.
 //
 // Source: Lu et al. 2022, arXiv 2211.01095, algorithms 1 and 2; singlestep third order and Fast after Lu et al. 2022,
 // arXiv 2206.00927, algorithm 2 and appendix D.3.
 //
-// Differs from reference: the third-order multistep of the release halves the second derivative, which leaves it second order;
-// here it is whole unless Published. Lower orders at the end are asked for, not a matter of the number of steps.
+// Differs from reference: the third-order multistep of the release halves the second derivative, which leaves it second
+// order; here it is whole unless Published. Lower orders at the end are asked for, not a matter of the number of steps.
 type DPMpp struct {
 	Order      int // 0 means 2
 	Correction Correction
 
 	// Single evaluates at points inside each step instead of looking back.
 	Single bool
-	// Fast is Single where Steps counts evaluations: steps of the given order, and lower ones for the remainder. Orders 1 to 3
-	// are then laid over a grid of their own, so knots cannot be given and are no parameter.
+	// Fast is Single where Steps counts evaluations: steps of the given order, and lower ones for the remainder. Orders
+	// 1 to 3 are then laid over a grid of their own, so knots cannot be given and are no parameter.
 	Fast bool
 
 	// LowerFinal lowers the order of the last multistep steps to 2 and 1, which steadies very short runs.
@@ -212,8 +212,8 @@ func taylor(kind Prediction, s, t Node, n int) []float64 {
 	return w
 }
 
-// budget returns the knots and orders of a run of exactly Steps evaluations. On a grid uniform in λ the steps are of equal
-// length whatever their order; on others a step is as many intervals of the grid as it has evaluations.
+// budget returns the knots and orders of a run of exactly Steps evaluations. On a grid uniform in λ the steps are of
+// equal length whatever their order; on others a step is as many intervals of the grid as it has evaluations.
 func (e exponential) budget(p Problem) (knots []float64, orders []int, err error) {
 	if p.Knots != nil {
 		return nil, nil, fmt.Errorf("ode: Fast lays its own knots, so Problem.Knots cannot be given; give Grid and Steps, or use Single")

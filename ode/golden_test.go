@@ -15,7 +15,7 @@ import (
 	"github.com/ebb-go/ebb/ode/exact"
 )
 
-// golden is one file of outputs of the official implementations, see testdata/README.md.
+// golden is one file of outputs of the official implementations, see testdata/golden/README.md.
 type golden struct {
 	GMM struct {
 		Weights, Variances []float64

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// A Grid is a rule that makes knots: n+1 strictly monotone times from the first to the last. From above to means sampling,
-// from below to inversion.
+// A Grid is a rule that makes knots: n+1 strictly monotone times from the first to the last. From above to means
+// sampling, from below to inversion.
 type Grid interface {
 	Knots(s Schedule, from, to float64, n int) ([]float64, error)
 }
@@ -41,8 +41,8 @@ func (QuadraticTime) Knots(_ Schedule, from, to float64, n int) ([]float64, erro
 	return spread(from, to, n, func(u float64) float64 { r := a + u*(b-a); return r * r })
 }
 
-// Karras is uniform in ρ^(1/Rho), where ρ = σ/α is the noise level; Rho zero means 7. The i-th of n+1 knots has i/n of the way,
-// and the last is at to: where publications put a last zero behind n such values, set [Problem].AppendZero.
+// Karras is uniform in ρ^(1/Rho), where ρ = σ/α is the noise level; Rho zero means 7. The i-th of n+1 knots has i/n of
+// the way, and the last is at to: where publications put a last zero behind n such values, set [Problem].AppendZero.
 // Source: Karras et al. 2022, arXiv 2206.00364, equation 5.
 type Karras struct{ Rho float64 }
 

@@ -2,8 +2,8 @@ package ode
 
 import "math"
 
-// phi is φ_k(z) = ∫₀¹ e^{(1−u)z} u^{k−1}/(k−1)! du, φ_0(z) = e^z: the weights of an exponential integrator. It is right to 1e-15
-// relative.
+// phi is φ_k(z) = ∫₀¹ e^{(1−u)z} u^{k−1}/(k−1)! du, φ_0(z) = e^z: the weights of an exponential integrator. It is right
+// to 1e-15 relative.
 //
 // Below 16 it is a series of positive terms, for either sign of z: φ_k is Kummer's M(1, k+1, z)/k!, and Kummer's
 // transformation M(1, k+1, z) = e^z M(k, k+1, −z) turns the alternating series of a negative z into a positive one. From

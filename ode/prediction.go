@@ -32,8 +32,8 @@ func (p Prediction) String() string {
 	return predictionNames[p]
 }
 
-// Of returns the coefficients of x_0 and ε at a point. It is an error where they are infinite: a score at σ = 0, or a flow
-// velocity where α or σ has no finite derivative.
+// Of returns the coefficients of x_0 and ε at a point. It is an error where they are infinite: a score at σ = 0, or a
+// flow velocity where α or σ has no finite derivative.
 func (p Prediction) Of(pt Point) (x0, eps float64, err error) {
 	switch p {
 	case Noise:
@@ -62,8 +62,9 @@ func (p Prediction) same(q Prediction) bool {
 	return p == q || data(p) && data(q)
 }
 
-// Convert returns u and v with target = u·x + v·raw at a point. It is an error where raw and x do not tell x_0 and ε apart:
-// Noise and Score at α = 0, Data and Denoiser at σ = 0; and where either prediction is infinite, see [Prediction.Of].
+// Convert returns u and v with target = u·x + v·raw at a point. It is an error where raw and x do not tell x_0 and ε
+// apart: Noise and Score at α = 0, Data and Denoiser at σ = 0; and where either prediction is infinite, see
+// [Prediction.Of].
 func Convert(raw, target Prediction, pt Point) (u, v float64, err error) {
 	if raw.same(target) {
 		return 0, 1, nil

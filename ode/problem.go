@@ -15,9 +15,9 @@ type Problem struct {
 	From, To float64 // both zero: the schedule's range
 	Steps    int     // number of intervals
 
-	// AppendZero puts one more knot, the end of the domain on the data side, behind the others (before them, when From is below
-	// To). It counts as one of the Steps: Grid makes the other Steps−1. This is how the noise levels of Karras et al. 2022
-	// (arXiv 2206.00364) end.
+	// AppendZero puts one more knot, the end of the domain on the data side, behind the others (before them, when From
+	// is below To). It counts as one of the Steps: Grid makes the other Steps−1. This is how the noise levels of Karras
+	// et al. 2022 (arXiv 2206.00364) end.
 	AppendZero bool
 
 	Knots []float64 // instead of Grid, From, To, Steps and AppendZero

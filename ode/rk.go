@@ -6,8 +6,8 @@ import (
 )
 
 // A Tableau is an explicit Runge–Kutta method as data (Butcher 1964): stage i is evaluated at C[i] of the step, at the
-// start plus the step times Σ_j A[i][j] k_j, and the step ends at the start plus the step times Σ_i B[i] k_i. A[i] has i entries, so A[0]
-// none.
+// start plus the step times Σ_j A[i][j] k_j, and the step ends at the start plus the step times Σ_i B[i] k_i. A[i] has i
+// entries, so A[0] none.
 type Tableau struct {
 	Name  string
 	Order int
@@ -25,8 +25,8 @@ func Heun() Tableau {
 	return Tableau{Name: "Heun", Order: 2, A: [][]float64{{}, {1}}, B: []float64{1. / 2, 1. / 2}, C: []float64{0, 1}}
 }
 
-// MidpointRule is the second-order method with the slope in the middle. On [Flow] in time it is RF-Solver (Wang et al. 2024,
-// arXiv 2411.04746), which spells it as a Taylor step with a difference quotient.
+// MidpointRule is the second-order method with the slope in the middle. On [Flow] in time it is RF-Solver (Wang et al.
+// 2024, arXiv 2411.04746), which spells it as a Taylor step with a difference quotient.
 func MidpointRule() Tableau {
 	return Tableau{Name: "midpoint", Order: 2, A: [][]float64{{}, {1. / 2}}, B: []float64{0, 1}, C: []float64{0, 1. / 2}}
 }
@@ -92,13 +92,13 @@ const (
 //	Ratio:  k_i = ε̂(X_i),   X_i = α_i (x_s/α_s + (ρ_t−ρ_s) Σ_j a_ij k_j),  ρ = σ/α
 //	Time:   k_i = dx/dt(X_i),  X_i = x_s + (t−s) Σ_j a_ij k_j
 //
-// Order: that of the tableau. NFE: stages times n, and less by the following. In Ratio, a step from α = 0 or to σ = 0 is first order with one
-// evaluation: Heun on the EDM schedule with a last knot at 0 is EDM's sampler, with 2n−1. In Time the same holds, but for Flow and EDM,
-// where the velocity is finite at the ends: there a step is first order only if one of its stages needs a velocity that the network's
-// prediction does not determine, such as one from Data at σ = 0.
+// Order: that of the tableau. NFE: stages times n, and less by the following. In Ratio, a step from α = 0 or to σ = 0 is
+// first order with one evaluation: Heun on the EDM schedule with a last knot at 0 is EDM's sampler, with 2n−1. In Time
+// the same holds, but for Flow and EDM, where the velocity is finite at the ends: there a step is first order only if
+// one of its stages needs a velocity that the network's prediction does not determine, such as one from Data at σ = 0.
 //
-// Errors: a tableau that is not explicit or whose rows do not sum to its times; a network that predicts noise or a score from
-// α = 0.
+// Errors: a tableau that is not explicit or whose rows do not sum to its times; a network that predicts noise or a score
+// from α = 0.
 //
 // Source: Karras et al. 2022, arXiv 2206.00364, algorithm 1 (Ratio); Liu et al. 2022, arXiv 2209.03003 (Time).
 type RK struct {

@@ -72,8 +72,8 @@ func softplus(z float64) float64 { return math.Max(z, 0) + math.Log1p(math.Exp(-
 //
 //	α = cos(½π (t+c)/(1+c)) / cos(½π c/(1+c))
 //
-// on [0, 1], where α(1) = 0, sampled from 0.9946 to 1e-3. An Offset of zero means c = 0.008. Source: Nichol, Dhariwal 2021,
-// arXiv 2102.09672, equation 17; the default end of sampling is that of Lu et al. 2022, arXiv 2206.00927.
+// on [0, 1], where α(1) = 0, sampled from 0.9946 to 1e-3. An Offset of zero means c = 0.008. Source: Nichol, Dhariwal
+// 2021, arXiv 2102.09672, equation 17; the default end of sampling is that of Lu et al. 2022, arXiv 2206.00927.
 type VPCosine struct{ Offset float64 }
 
 // angles gives the angle of t = 0 and how fast it turns.
@@ -110,11 +110,11 @@ func (VPCosine) Domain() (data, noise float64) { return 0, 1 }
 func (VPCosine) Range() (data, noise float64) { return 1e-3, 0.9946 }
 
 // Discrete is the variance-preserving schedule of a network trained at N discrete levels: ln α is piecewise linear in t
-// through α = 1 at t = 0 and the levels at t = (i+1)/N, i = 0 … N−1. The domain is [0, 1]; sampling goes from 1 to 1/N. It is
-// made by [DiscreteFromBetas] or [DiscreteFromAlphaBars].
+// through α = 1 at t = 0 and the levels at t = (i+1)/N, i = 0 … N−1. The domain is [0, 1]; sampling goes from 1 to 1/N.
+// It is made by [DiscreteFromBetas] or [DiscreteFromAlphaBars].
 //
-// Its derivatives jump at the levels, where the ones of the cleaner side are given. A solver of high order therefore stops
-// converging once its steps are as short as the levels are apart.
+// Its derivatives jump at the levels, where the ones of the cleaner side are given. A solver of high order therefore
+// stops converging once its steps are as short as the levels are apart.
 type Discrete struct{ logAlpha []float64 } // N+1 values, the first 0
 
 // DiscreteFromBetas makes the schedule with ᾱ_i = Π_{j≤i} (1 − β_j) (Ho, Jain, Abbeel 2020, arXiv 2006.11239).
@@ -130,8 +130,8 @@ func DiscreteFromBetas(betas []float64) (*Discrete, error) {
 	return newDiscrete(l)
 }
 
-// DiscreteFromAlphaBars makes the schedule with the given ᾱ = α². They must fall strictly and lie strictly between 0 and 1:
-// a last ᾱ of 0 has no logarithm to interpolate; leave it out, or use a schedule in closed form.
+// DiscreteFromAlphaBars makes the schedule with the given ᾱ = α². They must fall strictly and lie strictly between 0 and
+// 1: a last ᾱ of 0 has no logarithm to interpolate; leave it out, or use a schedule in closed form.
 func DiscreteFromAlphaBars(alphaBars []float64) (*Discrete, error) {
 	l := make([]float64, 1, len(alphaBars)+1)
 	for i, a := range alphaBars {
@@ -197,8 +197,8 @@ func (EDM) Domain() (data, noise float64) { return 0, math.Inf(1) }
 // Range implements [Schedule].
 func (EDM) Range() (data, noise float64) { return 0.002, 80 }
 
-// Flow is the schedule of rectified flow and flow matching, α = 1−t, σ = t, on [0, 1], sampled from 1 to 0. At both ends λ
-// is infinite. Source: Lipman et al. 2022, arXiv 2210.02747; Liu et al. 2022, arXiv 2209.03003, whose time is 1−t.
+// Flow is the schedule of rectified flow and flow matching, α = 1−t, σ = t, on [0, 1], sampled from 1 to 0. At both ends
+// λ is infinite. Source: Lipman et al. 2022, arXiv 2210.02747; Liu et al. 2022, arXiv 2209.03003, whose time is 1−t.
 type Flow struct{}
 
 // At implements [Schedule].

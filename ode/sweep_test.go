@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"sync"
 	"testing"
 
@@ -41,6 +42,9 @@ func TestSweep(t *testing.T) {
 	if testing.Short() {
 		steps = []int{1, 2, 3, 4, 25}
 	}
+	// 40 000 small runs: most of their time would go to the garbage collector.
+	percent := debug.SetGCPercent(800)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
 	m := exact.Mixture{Weights: []float64{.4, .6}, Means: [][]float64{{1, 0}, {-.5, .8}}, Variances: []float64{.2, .1}}
 	for name, s := range schedules(t) {
 		for _, raw := range predictions {

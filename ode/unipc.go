@@ -2,8 +2,8 @@ package ode
 
 import "fmt"
 
-// B is the function B(h) of [UniPC]. It matters only where a single slope is fitted to one equation: in a predictor of order 2 and
-// a corrector of order 1. Elsewhere it cancels.
+// B is the function B(h) of [UniPC]. It matters only where a single slope is fitted to one equation: in a predictor of
+// order 2 and a corrector of order 1. Elsewhere it cancels.
 type B int
 
 // The two functions of the paper, for the data prediction; the noise prediction has the other sign of h.
@@ -12,23 +12,24 @@ const (
 	B1          // h
 )
 
-// UniPC predicts the state with the latest Order predictions, asks the network there, and corrects the state with the answer, which also
-// serves the next step:
+// UniPC predicts the state with the latest Order predictions, asks the network there, and corrects the state with the
+// answer, which also serves the next step:
 //
 //	x_t = (σ_t/σ_s) x_s + α_t Σ_k k! h φ_{k+1}(−h) c_k,   x̂_0(u) = Σ_k c_k u^k
 //
-// where the polynomial goes through Order predictions in the predictor, and through one more, that at t, in the corrector. With
-// Noise it is the noise prediction and the form of [DPM].
+// where the polynomial goes through Order predictions in the predictor, and through one more, that at t, in the
+// corrector. With Noise it is the noise prediction and the form of [DPM].
 //
-// Order p + 1, and p without the corrector. NFE n: the last step is not corrected, nor are steps from α = 0 and to σ = 0, which are
-// first order. A run starts with lower orders.
+// Order p + 1, and p without the corrector. NFE n: the last step is not corrected, nor are steps from α = 0 and to σ =
+// 0, which are first order. A run starts with lower orders.
 //
 // Errors: Order outside 1 to 4.
 //
 // Source: Zhao et al. 2023, arXiv 2302.04867, algorithms 1 and 2.
 //
-// Differs from reference: orders are lowered at the end only with LowerFinal, which the release does by default. The variant with
-// varying coefficients is left out, since above order 1 its predictor is the above, and the release's corrector is wrong.
+// Differs from reference: orders are lowered at the end only with LowerFinal, which the release does by default. The
+// variant with varying coefficients is left out, since above order 1 its predictor is the above, and the release's
+// corrector is wrong.
 type UniPC struct {
 	Order int // p; 0 means 2
 	B     B
@@ -92,8 +93,8 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 	})
 }
 
-// weights are those of the n−1 slopes of a polynomial through n predictions. A single slope is weighted with ½ B, whether the second
-// prediction is an old one or that at t.
+// weights are those of the n−1 slopes of a polynomial through n predictions. A single slope is weighted with ½ B,
+// whether the second prediction is an old one or that at t.
 func (c UniPC) weights(kind Prediction, s, t Node, n int) []float64 {
 	switch {
 	case n != 2:
