@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"sync/atomic"
+	"unsafe"
 
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/kernels"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -40,6 +41,9 @@ type States[T Float] struct {
 	Knots   [][]T
 }
 
+// X is the output "x": the samples.
+func (s States[T]) X() []T { return s.Outputs["x"] }
+
 // A Loss returns its value for the states of a batch and adds the gradient with respect to them to grad, which is zero
 // when it is called. The states must not be changed or kept.
 type Loss[T Float] func(states, grad States[T]) (float64, error)
@@ -50,6 +54,9 @@ type Inputs[T Float] struct {
 	Noise   ode.NoiseSource[T]     // for plans with draws; asked again it must answer the same
 	Observe func(p Progress) error // called after every step forward and back; an error ends the run
 }
+
+// From are the inputs of a plan that starts from x alone.
+func From[T Float](x []T) Inputs[T] { return Inputs[T]{Ports: map[string][]T{"x": x}} }
 
 // Progress says how far a gradient is.
 type Progress struct {
@@ -66,9 +73,12 @@ type Result[T Float] struct {
 	Gradients map[string][]T       // by the names of Wrt; each draw under "noise[k]"
 	Params    map[string][]float64 // gradients to parameters of the plan
 
-	NFE   int   // network evaluations of the solve
-	VJP   int   // products with the network's Jacobian
-	Bytes int64 // memory owned by the run: states, activations, gradients
+	NFE int // network evaluations of the solve
+	VJP int // products with the network's Jacobian; each evaluates the network once more, except when Unrolled
+
+	// Bytes is the memory for numbers that the run owns: states, activations, cotangents, gradients. The activations
+	// are those the field reports by a method Bytes() int64. Weights and the caller's inputs are not counted.
+	Bytes int64
 
 	Certificate *Certificate // nil unless asked for by [Adjoint.Certify]
 }
@@ -79,32 +89,31 @@ type Strategy interface {
 	strategy()
 }
 
+// solve is a plan ready to be run for its value.
+type solve[T Float] interface {
+	// run makes states those of the inputs. Once it has begun, its errors are an *ode.Interrupted.
+	run(ctx context.Context, in *Inputs[T]) error
+	states() States[T]
+	cotangents() States[T] // where the loss puts its gradient; valid after run
+}
+
 // engine is a strategy prepared for one Problem.
 type engine[T Float] interface {
-	// solve runs the plan and points states at the results.
-	solve(ctx context.Context, in *Inputs[T]) error
-	states() States[T]
-	// pull takes the gradient from the cotangents that cotangents() points at.
+	solve[T]
+	// pull takes the cotangents back and points r at the gradients. Once it has begun, its errors are an *ode.Interrupted.
 	pull(ctx context.Context, in *Inputs[T], r *Result[T]) error
-	cotangents() States[T]
 	bytes() int64
 }
 
 // An Adjoint computes gradients of one Problem again and again, in memory that it allocates once. It is not safe for
-// concurrent use, nor is its field.
+// concurrent use, nor is its field: a second call during a first one, also from inside its loss, is [graph.ErrBusy].
 type Adjoint[T Float] struct {
 	problem Problem[T]
 	wanted  wanted
 	engine  engine[T]
+	in      Inputs[T] // of the present run; a field so that a run does not allocate
 	result  Result[T]
-	own     int64
-}
-
-// wanted is Wrt sorted by kind.
-type wanted struct {
-	outputs []string // of the transposed plan: inputs and draws
-	plan    []string // parameters of the plan
-	field   []ode.Parameter
+	busy    atomic.Bool
 }
 
 // New prepares the gradient of a problem. Everything that cannot be had is an error here: an unknown or ambiguous name, a
@@ -122,13 +131,13 @@ func New[T Float](p Problem[T]) (*Adjoint[T], error) {
 	if len(p.Wrt) == 0 {
 		return nil, errors.New("adjoint: Wrt is empty; list what the gradient is wanted for, such as \"x\"")
 	}
+	if p.Strategy == nil {
+		p.Strategy = Checkpoint{}
+	}
 	a := &Adjoint[T]{problem: p}
 	var err error
 	if a.wanted, err = sort(&p); err != nil {
 		return nil, err
-	}
-	if p.Strategy == nil {
-		p.Strategy = Checkpoint{}
 	}
 	switch p.Strategy.(type) {
 	case Checkpoint:
@@ -141,145 +150,130 @@ func New[T Float](p Problem[T]) (*Adjoint[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &a.result
-	r.Gradients, r.Params = map[string][]T{}, map[string][]float64{}
-	for _, q := range a.wanted.field {
-		r.Gradients[q.Name] = make([]T, q.Len())
-		a.own += int64(q.Len()) * sizeof[T]()
-	}
+	a.result.Gradients, a.result.Params = map[string][]T{}, map[string][]float64{}
 	return a, nil
 }
 
-// sort finds out what each name of Wrt means.
-func sort[T Float](p *Problem[T]) (wanted, error) {
-	var w wanted
-	params := p.Field.Parameters(p.Batch)
-	seen := map[string]bool{}
-	for _, name := range p.Wrt {
-		if seen[name] {
-			return w, fmt.Errorf("adjoint: %q is listed twice in Wrt", name)
-		}
-		seen[name] = true
-		kinds := 0
-		if _, ok := p.Plan.Input(name); ok {
-			w.outputs = append(w.outputs, name)
-			kinds++
-		}
-		if _, ok := p.Plan.Param(name); ok {
-			w.plan = append(w.plan, name)
-			kinds++
-		}
-		if i := slices.IndexFunc(params, func(q ode.Parameter) bool { return q.Name == name }); i >= 0 {
-			w.field = append(w.field, params[i])
-			kinds++
-		}
-		if name == Noise || strings.HasPrefix(name, Noise+"[") {
-			draws, err := drawNames(name, p.Plan)
-			if err != nil {
-				return w, err
-			}
-			for _, d := range draws {
-				if !slices.Contains(w.outputs, d) {
-					w.outputs = append(w.outputs, d)
-				}
-			}
-			kinds++
-		}
-		switch {
-		case kinds > 1:
-			return w, fmt.Errorf("adjoint: %q names more than one thing: an input or parameter of the plan and a parameter of the field; rename the field's", name)
-		case kinds == 0:
-			return w, unknown(name, p, params)
-		}
+// begin claims the Adjoint for one call.
+func (a *Adjoint[T]) begin() error {
+	if !a.busy.CompareAndSwap(false, true) {
+		return fmt.Errorf("adjoint: %w", graph.ErrBusy)
 	}
-	return w, nil
+	return nil
 }
 
-func drawNames(name string, p *ode.Plan) ([]string, error) {
-	if p.Draws() == 0 {
-		return nil, fmt.Errorf("adjoint: %q: plan %q draws no noise", name, p.Name)
-	}
-	var all []string
-	for k := range p.Draws() {
-		all = append(all, fmt.Sprintf("%s[%d]", Noise, k))
-	}
-	if name == Noise {
-		return all, nil
-	}
-	if !slices.Contains(all, name) {
-		return nil, fmt.Errorf("adjoint: %q: plan %q draws noise[0] to noise[%d]", name, p.Name, p.Draws()-1)
-	}
-	return []string{name}, nil
+func (a *Adjoint[T]) end() {
+	a.in = Inputs[T]{}
+	a.busy.Store(false)
 }
 
-func unknown[T Float](name string, p *Problem[T], params []ode.Parameter) error {
-	var inputs, own, field []string
-	for _, q := range p.Plan.Inputs {
-		inputs = append(inputs, q.Name)
-	}
-	for _, q := range p.Plan.Params() {
-		own = append(own, q.Name)
-	}
-	for _, q := range params {
-		field = append(field, q.Name)
-	}
-	if name == "knots" {
-		return fmt.Errorf("adjoint: plan %q has no gradient to its knots: the solver places or snaps them itself", p.Plan.Name)
-	}
-	if len(field) > 12 {
-		field = append(field[:12], "…"+strconv.Itoa(len(field)-12)+" more")
-	}
-	return fmt.Errorf("adjoint: nothing is called %q: plan %q has inputs %q and parameters %q, its field has parameters %q", name, p.Plan.Name, inputs, own, field)
-}
-
-// Gradient runs the plan, asks the loss, and pulls its gradient back.
+// Gradient runs the plan, asks the loss, and pulls its gradient back. After the first call it does not allocate with
+// [Checkpoint], unless a parameter of the plan is in Wrt, or the field or the loss allocates.
+//
+// Errors after the run has begun are an [Interrupted], and numbers that went bad an ode.NumericError or [ErrNotFinite];
+// the Adjoint can be used again.
 func (a *Adjoint[T]) Gradient(ctx context.Context, in Inputs[T], loss Loss[T]) (*Result[T], error) {
+	if err := a.begin(); err != nil {
+		return nil, err
+	}
+	defer a.end()
+	a.in = in
 	r := &a.result
-	value, err := a.value(ctx, &in, loss)
-	if err != nil {
+	var err error
+	if r.Loss, err = value(ctx, a.engine, &a.in, loss); err != nil {
 		return nil, err
 	}
-	r.Loss, r.Certificate = value, nil
-	for _, q := range a.wanted.field {
-		clear(r.Gradients[q.Name])
+	r.NFE, r.Certificate, r.States = a.problem.Plan.NFE(), nil, a.engine.states()
+	if err := a.engine.pull(ctx, &a.in, r); err != nil {
+		return nil, a.interruptedBackward(err)
 	}
-	r.NFE, r.VJP = a.problem.Plan.NFE(), 0
-	if err := a.engine.pull(ctx, &in, r); err != nil {
-		return nil, err
+	for name, g := range r.Gradients {
+		if firstBad(g) >= 0 {
+			return nil, fmt.Errorf("adjoint: the gradient to %q is %w", name, ErrNotFinite)
+		}
 	}
-	r.States = a.engine.states()
-	r.Bytes = a.own + a.engine.bytes() + fieldBytes(a.problem.Field)
+	for name, g := range r.Params {
+		if firstBad(g) >= 0 {
+			return nil, fmt.Errorf("adjoint: the gradient to %q is %w", name, ErrNotFinite)
+		}
+	}
+	r.Bytes = a.engine.bytes() + fieldBytes(a.problem.Field)
 	return r, nil
 }
 
 // Value runs the plan and asks the loss, without a gradient. The states are valid until the next run.
 func (a *Adjoint[T]) Value(ctx context.Context, in Inputs[T], loss Loss[T]) (float64, States[T], error) {
-	v, err := a.value(ctx, &in, loss)
-	return v, a.engine.states(), err
+	if err := a.begin(); err != nil {
+		return 0, States[T]{}, err
+	}
+	defer a.end()
+	a.in = in
+	v, err := value(ctx, a.engine, &a.in, loss)
+	if err != nil {
+		return 0, States[T]{}, err
+	}
+	return v, a.engine.states(), nil
 }
 
-func (a *Adjoint[T]) value(ctx context.Context, in *Inputs[T], loss Loss[T]) (float64, error) {
+// value runs a plan and asks the loss, whose gradient it leaves in the cotangents.
+func value[T Float](ctx context.Context, s solve[T], in *Inputs[T], loss Loss[T]) (float64, error) {
 	if loss == nil {
 		return 0, errors.New("adjoint: the loss is nil")
 	}
-	if err := a.engine.solve(ctx, in); err != nil {
+	if err := s.run(ctx, in); err != nil {
+		var stopped *ode.Interrupted[T]
+		if errors.As(err, &stopped) {
+			err = &Interrupted[T]{Step: stopped.Step, NFE: stopped.NFE, Err: err}
+		}
 		return 0, err
 	}
-	grad := a.engine.cotangents()
+	grad := s.cotangents()
 	for _, g := range grad.Outputs {
 		clear(g)
 	}
 	for _, g := range grad.Knots {
 		clear(g)
 	}
-	v, err := loss(a.engine.states(), grad)
+	v, err := loss(s.states(), grad)
 	if err != nil {
 		return 0, fmt.Errorf("adjoint: loss: %w", err)
 	}
 	if v-v != 0 {
-		return 0, fmt.Errorf("adjoint: the loss is %v", v)
+		return 0, fmt.Errorf("adjoint: the loss is %v: %w", v, ErrNotFinite)
+	}
+	for name, g := range grad.Outputs {
+		if i := firstBad(g); i >= 0 {
+			return 0, fmt.Errorf("adjoint: the loss's gradient to element %d of output %q is %w", i, name, ErrNotFinite)
+		}
+	}
+	for k, g := range grad.Knots {
+		if i := firstBad(g); i >= 0 {
+			return 0, fmt.Errorf("adjoint: the loss's gradient to element %d of States.Knots[%d] is %w", i, k, ErrNotFinite)
+		}
 	}
 	return v, nil
+}
+
+func (a *Adjoint[T]) interruptedBackward(err error) error {
+	var stopped *ode.Interrupted[T]
+	if !errors.As(err, &stopped) {
+		return err
+	}
+	r := &a.result
+	return &Interrupted[T]{Backward: true, Step: stopped.Step, NFE: r.NFE, VJP: stopped.NFE, Loss: r.Loss, States: r.States, Err: stopped.Err}
+}
+
+// firstBad is the index of the first element that is not finite, or −1.
+func firstBad[T Float](x []T) int {
+	if s := kernels.Sum(x); s-s == 0 {
+		return -1
+	}
+	for i, v := range x {
+		if v-v != 0 {
+			return i
+		}
+	}
+	return -1 // the sum alone went past the largest number
 }
 
 // Gradient is New and one [Adjoint.Gradient], for a gradient that is wanted once.
@@ -289,22 +283,6 @@ func Gradient[T Float](ctx context.Context, p Problem[T], in Inputs[T], loss Los
 		return nil, err
 	}
 	return a.Gradient(ctx, in, loss)
-}
-
-// Dot is the loss ⟨c, x⟩ of the output x, whose gradient is the product of c with the Jacobian of the sampler.
-func Dot[T Float](c []T) Loss[T] {
-	return func(s, g States[T]) (float64, error) {
-		x := s.Outputs["x"]
-		if len(x) != len(c) {
-			return 0, fmt.Errorf("a cotangent of %d elements for an output of %d", len(c), len(x))
-		}
-		sum := 0.0
-		for i, v := range c {
-			sum += float64(v) * float64(x[i])
-			g.Outputs["x"][i] += v
-		}
-		return sum, nil
-	}
 }
 
 // fieldBytes is the memory a field says it owns.
@@ -317,11 +295,5 @@ func fieldBytes(f any) int64 {
 
 func sizeof[T Float]() int64 {
 	var x T
-	if _, ok := any(x).(float32); ok {
-		return 4
-	}
-	return 8
+	return int64(unsafe.Sizeof(x))
 }
-
-// knotPort is the input of a transposed plan for the cotangent of a knot's state.
-func knotPort(i int) string { return fmt.Sprintf("knot[%d]", i) }

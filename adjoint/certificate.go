@@ -70,6 +70,10 @@ type Certification struct {
 // The error is relative to the larger of |⟨g, δ⟩| and ‖g‖/√D, so that a direction that happens to be orthogonal to the
 // gradient neither flatters nor damns.
 func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], r *Result[T], o Certification) (*Certificate, error) {
+	if err := a.begin(); err != nil {
+		return nil, err
+	}
+	defer a.end()
 	if r != &a.result {
 		return nil, errors.New("adjoint: Certify needs the last result of the same Adjoint")
 	}
@@ -95,27 +99,24 @@ func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], r 
 			return nil, fmt.Errorf("adjoint: Restrict names %q, which is not in Wrt %q", name, a.problem.Wrt)
 		}
 	}
-	// The runs below overwrite the result: keep what is to be compared, and put it back.
-	saved := *r
-	saved.Gradients = map[string][]T{}
+	// The runs below overwrite what the result points at: keep it, as it is to stay and to be compared.
 	for name, g := range r.Gradients {
-		saved.Gradients[name] = slices.Clone(g)
+		r.Gradients[name] = slices.Clone(g)
 	}
-	saved.States = cloneStates(r.States)
-	c := &certifier[T]{a: a, ctx: ctx, in: in, loss: loss, o: o, cert: &Certificate{}}
-	err := c.all(&saved)
-	if _, back := a.value(ctx, &in, loss); err == nil {
-		err = back
+	r.States = r.States.clone()
+	c := &certifier[T]{a: a, ctx: ctx, in: in, loss: loss, o: o, cert: &Certificate{}, rounding: 1e-12}
+	if single {
+		c.rounding = 1e-4
 	}
-	*r = saved
-	if err != nil {
+	c.in.Observe = nil
+	if err := c.all(r); err != nil {
 		return nil, err
 	}
 	r.Certificate = c.cert
 	return c.cert, nil
 }
 
-func cloneStates[T Float](s States[T]) States[T] {
+func (s States[T]) clone() States[T] {
 	c := States[T]{Outputs: map[string][]T{}}
 	for name, x := range s.Outputs {
 		c.Outputs[name] = slices.Clone(x)
@@ -133,6 +134,8 @@ type certifier[T Float] struct {
 	loss Loss[T]
 	o    Certification
 	cert *Certificate
+
+	rounding float64 // that a value may have when it is computed again
 }
 
 func (c *certifier[T]) wants(name string) bool {
@@ -141,6 +144,13 @@ func (c *certifier[T]) wants(name string) bool {
 }
 
 func (c *certifier[T]) all(r *Result[T]) error {
+	again, err := c.value(c.in)
+	if err != nil {
+		return fmt.Errorf("adjoint: certifying: %w", err)
+	}
+	if limit := c.rounding * max(math.Abs(r.Loss), math.Abs(again)); !(math.Abs(again-r.Loss) <= limit) {
+		return fmt.Errorf("adjoint: certifying: the loss was %v and is now %v; the same inputs, noise, field and loss must be given, and must answer the same again", r.Loss, again)
+	}
 	w := &c.a.wanted
 	for _, name := range w.outputs {
 		if !c.wants(name) {
@@ -198,8 +208,7 @@ func scale(x []float64, c float64) {
 // value runs the plan with inputs in and returns the loss.
 func (c *certifier[T]) value(in Inputs[T]) (float64, error) {
 	c.cert.Runs++
-	in.Observe = nil
-	return c.a.value(c.ctx, &in, c.loss)
+	return value(c.ctx, c.a.engine, &in, c.loss)
 }
 
 // moveInput returns the loss with an input or a draw moved to x + h δ.
@@ -210,11 +219,7 @@ func (c *certifier[T]) moveInput(name string) func(d []float64, h float64) (floa
 			in.Ports = maps.Clone(in.Ports)
 			in.Ports[name] = moved(base, d, h)
 		} else {
-			var k int
-			if _, err := fmt.Sscanf(name, Noise+"[%d]", &k); err != nil {
-				return 0, fmt.Errorf("adjoint: no input %q", name)
-			}
-			in.Noise = movedNoise[T]{in.Noise, k, d, h}
+			in.Noise = movedNoise[T]{in.Noise, drawIndex(name), d, h}
 		}
 		return c.value(in)
 	}
@@ -275,7 +280,7 @@ func (c *certifier[T]) tensor(name string, g []T, f func(d []float64, h float64)
 		down, err := f(d, -h)
 		return (up - down) / (2 * h), err
 	}
-	measured, step, unsure, err := extrapolate(slope, c.o.Step, c.o.Levels, 2)
+	measured, step, unsure, err := c.extrapolate(slope, c.o.Step, 2)
 	if err != nil {
 		return fmt.Errorf("adjoint: certifying %q: %w", name, err)
 	}
@@ -343,15 +348,13 @@ func (c *certifier[T]) knots(name string, g []float64) error {
 			return 0, err
 		}
 		p := c.a.problem
-		p.Plan, p.Wrt = plan, nil
-		e, err := newValue(&p)
+		p.Plan = plan
+		s, err := newForward(&p)
 		if err != nil {
 			return 0, err
 		}
 		c.cert.Runs++
-		in := c.in
-		in.Observe = nil
-		return (&Adjoint[T]{problem: p, engine: e}).value(c.ctx, &in, c.loss)
+		return value(c.ctx, s, &c.in, c.loss)
 	}
 	slope, order := func(h float64) (float64, error) {
 		up, err := f(h)
@@ -371,7 +374,7 @@ func (c *certifier[T]) knots(name string, g []float64) error {
 			return (up - base) / h, err
 		}, 1
 	}
-	measured, step, unsure, err := extrapolate(slope, gap*min(0.3, c.o.Step), c.o.Levels, order)
+	measured, step, unsure, err := c.extrapolate(slope, gap*min(0.3, c.o.Step), order)
 	if err != nil {
 		return fmt.Errorf("adjoint: certifying %q: %w", name, err)
 	}
@@ -379,21 +382,26 @@ func (c *certifier[T]) knots(name string, g []float64) error {
 	return nil
 }
 
-// newValue is an engine for the value alone.
-func newValue[T Float](p *Problem[T]) (engine[T], error) { return newCheckpoint(p, wanted{}) }
-
 // extrapolate is Ridders' derivative: difference quotients with steps h, h/2, … whose errors have powers of h from order
-// on, in steps of order, extrapolated to zero; the entry that changed least from its neighbours is the plateau.
-func extrapolate(slope func(h float64) (float64, error), h float64, levels, order int) (value, step, unsure float64, err error) {
+// on, in steps of order, extrapolated to zero; the entry that changed least from its neighbours is the plateau. A step
+// that leads where the function is not defined is passed over.
+func (c *certifier[T]) extrapolate(slope func(h float64) (float64, error), h float64, order int) (value, step, unsure float64, err error) {
 	unsure = math.Inf(1)
 	var last []float64
-	for i := range levels {
-		row := make([]float64, i+1)
-		if row[0], err = slope(h); err != nil {
-			return 0, 0, 0, err
+	for range c.o.Levels {
+		quotient, failed := slope(h)
+		if failed != nil {
+			if c.ctx.Err() != nil {
+				return 0, 0, 0, failed
+			}
+			err, last = failed, nil
+			h /= 2
+			continue
 		}
+		row := make([]float64, len(last)+1)
+		row[0] = quotient
 		factor := 1.0
-		for k := 1; k <= i; k++ {
+		for k := 1; k < len(row); k++ {
 			factor *= math.Pow(2, float64(order))
 			row[k] = row[k-1] + (row[k-1]-last[k-1])/(factor-1)
 			if e := max(math.Abs(row[k]-row[k-1]), math.Abs(row[k]-last[k-1])); e < unsure {
@@ -402,6 +410,12 @@ func extrapolate(slope func(h float64) (float64, error), h float64, levels, orde
 		}
 		last = row
 		h /= 2
+	}
+	if math.IsInf(unsure, 1) {
+		if err == nil {
+			err = errors.New("no two difference quotients")
+		}
+		return 0, 0, 0, err
 	}
 	return value, step, unsure, nil
 }

@@ -4,42 +4,36 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/ode"
 )
 
 // Unrolled writes the whole run as one graph and differentiates that: exact, without evaluating anything twice, for the
-// memory of all activations of all evaluations at once. It needs a field that can be emitted ([graph.Emittable]): a
-// network, or one under guidance. Its graph can be differentiated again, see [graph.Emit]; in tests it is what the other
-// strategies are measured against.
+// memory of all activations of all evaluations at once. It needs a field that can be written as a graph
+// ([graph.Emittable]), such as a [graph.Field]. Its graph can be differentiated again, see [graph.Emit]; in tests it is
+// what the other strategies are measured against. A context is looked at only between the two directions.
 type Unrolled struct{}
 
 func (Unrolled) strategy()      {}
 func (Unrolled) String() string { return "unrolled" }
 
 type unrolled[T Float] struct {
-	problem  *Problem[T]
-	wanted   wanted
-	field    graph.Emittable[T]
-	program  *graph.Program[T]
-	outs     int // outputs of the program that are states
-	bound    []bound[T]
-	now, cot States[T]
-	table    []T
-	tableOut int
-	zero     map[string]bool // names whose gradient is exactly zero
-	nodes    []string        // names of the gradients, in the order of the outputs
-	drawn    [][]T
-	size     int64
-}
-
-// bound is an input of the program and where it comes from.
-type bound[T Float] struct {
-	port  string // of the plan
-	param string // of the field
-	data  []T    // fixed or filled in place
-	i     int    // position in the program
+	plan        *ode.Plan
+	batch       int
+	wanted      wanted
+	field       graph.Emittable[T]
+	program     *graph.Program[T]
+	outs        int // outputs of the program that are states
+	now, cot    States[T]
+	ports       map[string][]T // what inputs of the program are filled with, by name
+	params      map[string][]T
+	drawn       [][]T
+	gradients   map[string][]T
+	tableGrad   []T // what the program writes
+	tableGrad64 []float64
+	size        int64
 }
 
 func newUnrolled[T Float](p *Problem[T], w wanted) (*unrolled[T], error) {
@@ -47,28 +41,27 @@ func newUnrolled[T Float](p *Problem[T], w wanted) (*unrolled[T], error) {
 	if !ok {
 		return nil, fmt.Errorf("adjoint: Unrolled needs a field that can be written as a graph, such as graph.Field; %T cannot; use Checkpoint", p.Field)
 	}
-	problem := *p
-	u := &unrolled[T]{problem: &problem, wanted: w, field: f, tableOut: -1, zero: map[string]bool{}}
+	u := &unrolled[T]{plan: p.Plan, batch: p.Batch, wanted: w, field: f, ports: map[string][]T{}, params: map[string][]T{}, gradients: map[string][]T{}}
 	b := graph.NewBuilder[T]()
 	e, err := graph.Emit(b, p.Plan, f, p.Batch, p.Dim, len(w.plan) > 0)
 	if err != nil {
 		return nil, err
 	}
+	bind := map[string][]T{} // memory of the program's inputs
+
 	// States and their cotangents. Two names of one node get a cotangent each.
 	var outs, cots []*graph.Node
-	u.now.Outputs, u.cot.Outputs = map[string][]T{}, map[string][]T{}
+	var results [][]T
 	state := func(name string, n *graph.Node) (now, cot []T) {
 		c := b.Input("cotangent "+name, n.Shape()...)
 		now, cot = u.make(n.Shape().TotalSize()), u.make(n.Shape().TotalSize())
-		u.bound = append(u.bound, bound[T]{data: cot, i: len(cots)})
-		outs, cots = append(outs, n), append(cots, c)
+		outs, cots, results = append(outs, n), append(cots, c), append(results, now)
+		bind[nameOf(c)] = cot
 		return now, cot
 	}
-	states := make([][]T, 0, len(p.Plan.Outputs)+len(p.Knots))
+	u.now.Outputs, u.cot.Outputs = map[string][]T{}, map[string][]T{}
 	for _, o := range p.Plan.Outputs {
-		now, cot := state(o.Name, e.Outputs[o.Name])
-		u.now.Outputs[o.Name], u.cot.Outputs[o.Name] = now, cot
-		states = append(states, now)
+		u.now.Outputs[o.Name], u.cot.Outputs[o.Name] = state(o.Name, e.Outputs[o.Name])
 	}
 	for i, k := range p.Knots {
 		if k < 0 || k >= len(e.Knots) || slices.Contains(p.Knots[:i], k) {
@@ -76,174 +69,170 @@ func newUnrolled[T Float](p *Problem[T], w wanted) (*unrolled[T], error) {
 		}
 		now, cot := state(knotPort(k), e.Knots[k])
 		u.now.Knots, u.cot.Knots = append(u.now.Knots, now), append(u.cot.Knots, cot)
-		states = append(states, now)
 	}
 	u.outs = len(outs)
 
+	// What is wanted, and the memory for it. Gradients that are exactly zero have no node, and stay as they are made.
 	var wrt []*graph.Node
+	var grads [][]T
+	want := func(n *graph.Node) []T {
+		g := u.make(n.Shape().TotalSize())
+		wrt, grads = append(wrt, n), append(grads, g)
+		return g
+	}
 	for _, name := range w.outputs {
-		u.nodes = append(u.nodes, name)
-		if n := e.Ports[name]; n != nil {
-			wrt = append(wrt, n)
-			continue
+		n := e.Ports[name]
+		if n == nil {
+			n = e.Noise[drawIndex(name)]
 		}
-		var k int
-		if _, err := fmt.Sscanf(name, Noise+"[%d]", &k); err != nil {
-			return nil, fmt.Errorf("adjoint: no input %q", name)
-		}
-		wrt = append(wrt, e.Noise[k])
+		u.gradients[name] = want(n)
 	}
 	for _, q := range w.field {
-		u.nodes, wrt = append(u.nodes, q.Name), append(wrt, e.Params[q.Name])
+		u.gradients[q.Name] = want(e.Params[q.Name])
 	}
 	if len(w.plan) > 0 {
-		wrt = append(wrt, e.Table)
+		u.tableGrad = want(e.Table)
+		u.tableGrad64 = make([]float64, len(p.Plan.Table()))
 	}
-	grads := b.Gradient(outs, cots, wrt)
+	for i, g := range b.Gradient(outs, cots, wrt) {
+		if g != nil {
+			outs, results = append(outs, g), append(results, grads[i])
+		}
+	}
 	if err := b.Err(); err != nil {
 		return nil, err
 	}
-	all := slices.Clone(outs)
-	kept := u.nodes[:0:0]
-	for i, g := range grads {
-		switch {
-		case i == len(u.nodes) && g != nil:
-			u.tableOut = len(all)
-			all = append(all, g)
-		case i < len(u.nodes) && g == nil:
-			u.zero[u.nodes[i]] = true
-		case g != nil:
-			kept, all = append(kept, u.nodes[i]), append(all, g)
-		}
-	}
-	u.nodes = kept
-	if u.program, err = graph.Compile[T](all...); err != nil {
+	if u.program, err = graph.Compile[T](outs...); err != nil {
 		return nil, err
 	}
-	for i, s := range states {
-		if err := u.program.BindOutput(i, s); err != nil {
+	for i, x := range results {
+		if err := u.program.BindOutput(i, x); err != nil {
 			return nil, err
 		}
 	}
-	return u, u.bind(e, cots)
+	return u, u.bind(e, bind)
 }
+
+// nameOf is the name of an input as its Program has it: a Builder puts spaces behind names whose hashes collide.
+func nameOf(n *graph.Node) string { return strings.TrimRight(n.Name(), " ") }
 
 func (u *unrolled[T]) make(n int) []T {
 	u.size += int64(n) * sizeof[T]()
 	return make([]T, n)
 }
 
-// bind gives every input of the program its memory; what the program does not use is left out.
-func (u *unrolled[T]) bind(e *graph.Emission, cots []*graph.Node) error {
+// bind gives every input of the program its memory; what the program does not use gets none.
+func (u *unrolled[T]) bind(e *graph.Emission, data map[string][]T) error {
 	index := map[string]int{}
 	for i, name := range u.program.Inputs() {
 		index[name] = i
 	}
-	var list []bound[T]
-	add := func(n *graph.Node, x bound[T]) error {
-		i, used := index[n.Name()]
-		if !used {
+	input := func(n *graph.Node) []T {
+		if _, used := index[nameOf(n)]; !used {
 			return nil
 		}
-		if x.data == nil {
-			x.data = u.make(n.Shape().TotalSize())
-		}
-		x.i = i
-		list = append(list, x)
-		return u.program.BindAt(i, x.data)
+		data[nameOf(n)] = u.make(n.Shape().TotalSize())
+		return data[nameOf(n)]
 	}
-	for k, c := range cots {
-		if err := add(c, u.bound[k]); err != nil {
-			return err
+	fill := func(n *graph.Node, value []float64) {
+		if dst := input(n); dst != nil {
+			for i, v := range value {
+				dst[i] = T(v)
+			}
 		}
 	}
 	for name, n := range e.Ports {
-		if err := add(n, bound[T]{port: name}); err != nil {
-			return err
-		}
+		u.ports[name] = input(n)
 	}
 	for name, n := range e.Params {
-		if err := add(n, bound[T]{param: name}); err != nil {
-			return err
+		if x := input(n); x != nil {
+			u.params[name] = x
 		}
 	}
-	u.drawn = make([][]T, len(e.Noise))
-	for k, n := range e.Noise {
-		u.drawn[k] = u.make(n.Shape().TotalSize())
-		if err := add(n, bound[T]{data: u.drawn[k]}); err != nil {
-			return err
+	for _, n := range e.Noise {
+		x := input(n)
+		if x == nil { // drawn all the same, so that the other draws stay as they are
+			x = u.make(n.Shape().TotalSize())
 		}
+		u.drawn = append(u.drawn, x)
 	}
 	for _, c := range e.Constants {
-		x := u.make(len(c.Value))
-		for i, v := range c.Value {
-			x[i] = T(v)
-		}
-		if err := add(c.Node, bound[T]{data: x}); err != nil {
+		fill(c.Node, c.Value)
+	}
+	fill(e.Table, u.plan.Table())
+	for name, i := range index {
+		if err := u.program.BindAt(i, data[name]); err != nil {
 			return err
 		}
 	}
-	u.table = u.make(e.Table.Shape().TotalSize())
-	for i, v := range u.problem.Plan.Table() {
-		u.table[i] = T(v)
-	}
-	if err := add(e.Table, bound[T]{data: u.table}); err != nil {
-		return err
-	}
-	u.bound = list
 	return nil
 }
 
-func (u *unrolled[T]) solve(ctx context.Context, in *Inputs[T]) error {
-	if err := ctx.Err(); err != nil {
+func (u *unrolled[T]) run(ctx context.Context, in *Inputs[T]) error {
+	if err := u.load(in); err != nil {
 		return err
 	}
-	p := u.problem.Plan
-	for _, port := range p.Inputs {
-		if len(in.Ports[port.Name]) == 0 {
-			return fmt.Errorf("adjoint: input %q of the plan is missing", port.Name)
-		}
+	if err := ctx.Err(); err != nil {
+		return &ode.Interrupted[T]{Err: err}
 	}
-	for _, b := range u.bound {
-		switch {
-		case b.port != "":
-			if x := in.Ports[b.port]; len(x) != len(b.data) {
-				return fmt.Errorf("adjoint: input %q has %d elements, want %d", b.port, len(x), len(b.data))
-			}
-			copy(b.data, in.Ports[b.port])
-		case b.param != "":
-			if err := u.field.Load(b.param, b.data); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range p.Code {
-		if d := &p.Code[i]; d.Op == ode.Draw {
-			if in.Noise == nil {
-				return fmt.Errorf("adjoint: plan %q draws noise: set Inputs.Noise, for example to an ode.Seed", p.Name)
-			}
-			if err := in.Noise.Draw(u.drawn[d.Index], ode.DrawCall{Index: d.Index, Batch: u.problem.Batch, From: d.From, To: d.To}); err != nil {
-				return err
+	for i := range u.plan.Code {
+		if d := &u.plan.Code[i]; d.Op == ode.Draw {
+			if err := in.Noise.Draw(u.drawn[d.Index], ode.DrawCall{Index: d.Index, Batch: u.batch, From: d.From, To: d.To}); err != nil {
+				return &ode.Interrupted[T]{Err: err}
 			}
 		}
 	}
 	if err := u.program.RunTo(u.outs); err != nil {
-		return err
+		return &ode.Interrupted[T]{Err: err}
 	}
-	return u.report(in, false)
+	return u.report(in, Progress{Step: len(u.plan.Knots) - 2, T: u.plan.Knots[len(u.plan.Knots)-1].T}, u.plan.NFE())
+}
+
+// load checks and copies the inputs and the present parameters of the field.
+func (u *unrolled[T]) load(in *Inputs[T]) error {
+	for name := range in.Ports {
+		if _, ok := u.plan.Input(name); !ok {
+			return fmt.Errorf("adjoint: Ports has %q, which is no input of plan %q", name, u.plan.Name)
+		}
+	}
+	for _, port := range u.plan.Inputs {
+		x, ok := in.Ports[port.Name]
+		if !ok {
+			return fmt.Errorf("adjoint: Ports has no %q, an input of plan %q", port.Name, u.plan.Name)
+		}
+		dst := u.ports[port.Name]
+		if dst == nil {
+			continue
+		}
+		if len(x) != len(dst) {
+			return fmt.Errorf("adjoint: input %q has %d elements, want %d", port.Name, len(x), len(dst))
+		}
+		if i := firstBad(x); i >= 0 {
+			return fmt.Errorf("adjoint: element %d of input %q is %w", i, port.Name, ErrNotFinite)
+		}
+		copy(dst, x)
+	}
+	if in.Noise == nil && len(u.drawn) > 0 {
+		return fmt.Errorf("adjoint: plan %q draws noise: set Inputs.Noise, for example to an ode.Seed", u.plan.Name)
+	}
+	for name, dst := range u.params {
+		if err := u.field.Load(name, dst); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // report tells the observer that a whole direction is done: one graph has no steps.
-func (u *unrolled[T]) report(in *Inputs[T], back bool) error {
+func (u *unrolled[T]) report(in *Inputs[T], p Progress, nfe int) error {
 	if in.Observe == nil {
 		return nil
 	}
-	n := len(u.problem.Plan.Knots) - 1
-	p := Progress{Backward: back, Steps: n}
-	if !back {
-		p.Step, p.T = n-1, u.problem.Plan.Knots[n].T
+	p.Steps = len(u.plan.Knots) - 1
+	if err := in.Observe(p); err != nil {
+		return &ode.Interrupted[T]{Step: p.Step, NFE: nfe, Err: err}
 	}
-	return in.Observe(p)
+	return nil
 }
 
 func (u *unrolled[T]) states() States[T]     { return u.now }
@@ -251,34 +240,24 @@ func (u *unrolled[T]) cotangents() States[T] { return u.cot }
 
 func (u *unrolled[T]) pull(ctx context.Context, in *Inputs[T], r *Result[T]) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return &ode.Interrupted[T]{Err: err}
 	}
 	if err := u.program.RunFrom(u.outs); err != nil {
+		return &ode.Interrupted[T]{Err: err}
+	}
+	r.VJP = u.plan.NFE()
+	for name, g := range u.gradients {
+		r.Gradients[name] = g
+	}
+	for i := range u.tableGrad64 {
+		u.tableGrad64[i] = float64(u.tableGrad[i])
+	}
+	if err := pullTable(u.plan, u.wanted.plan, u.tableGrad64, r.Params); err != nil {
 		return err
 	}
-	for i, name := range u.nodes {
-		r.Gradients[name] = u.program.Output(u.outs + i)
-	}
-	for _, name := range u.wanted.outputs {
-		if u.zero[name] && r.Gradients[name] == nil {
-			r.Gradients[name] = make([]T, u.problem.Batch*u.problem.Dim)
-		}
-	}
-	table := make([]float64, len(u.problem.Plan.Table()))
-	if u.tableOut >= 0 {
-		for i, v := range u.program.Output(u.tableOut)[:len(table)] {
-			table[i] = float64(v)
-		}
-	}
-	for _, name := range u.wanted.plan {
-		g, err := u.problem.Plan.PullTable(name, table)
-		if err != nil {
-			return err
-		}
-		r.Params[name] = g
-	}
-	r.VJP = u.problem.Plan.NFE()
-	return u.report(in, true)
+	return u.report(in, Progress{Backward: true}, r.VJP)
 }
 
-func (u *unrolled[T]) bytes() int64 { return u.size + u.program.Stats().Bytes }
+func (u *unrolled[T]) bytes() int64 {
+	return u.size + 8*int64(len(u.tableGrad64)) + u.program.Stats().Bytes
+}
