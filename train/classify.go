@@ -2,10 +2,13 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/train/data"
 )
+
+const logits = "logits"
 
 // Classification trains a network to tell classes, by the cross-entropy of its logits.
 type Classification struct {
@@ -17,13 +20,17 @@ type Classification struct {
 }
 
 // Task joins the objective to a network and data. The network takes one input, shaped like an image (channel by channel
-// if its shape is (channels, height, width)), and gives one logit a class.
+// if its shape is (channels, height, width)), and gives one logit a class: its only output, or the one named "logits".
 //
 // Errors name what does not fit.
 func (o Classification) Task(m graph.Model, d *data.Images) (*Task, error) {
 	s := m.Spec()
-	if len(s.Inputs) != 1 || len(s.Outputs) != 1 || len(s.Outputs[0].Shape) != 1 {
-		return nil, fmt.Errorf("train: a classifier takes one input and gives one vector of logits; this network takes %s and gives %s", names(s.Inputs), names(s.Outputs))
+	at := 0
+	if len(s.Outputs) > 1 {
+		at = slices.IndexFunc(s.Outputs, func(p graph.Port) bool { return p.Name == logits })
+	}
+	if len(s.Inputs) != 1 || len(s.Outputs) == 0 || at < 0 || len(s.Outputs[at].Shape) != 1 {
+		return nil, fmt.Errorf("train: a classifier takes one input and gives one vector %q; this network takes %s and gives %s", logits, names(s.Inputs), names(s.Outputs))
 	}
 	planar, err := fits(d, s.Inputs[0])
 	if err != nil {
@@ -37,8 +44,8 @@ func (o Classification) Task(m graph.Model, d *data.Images) (*Task, error) {
 		return nil, fmt.Errorf("train: Classification.Smoothing is %v; it is a share from 0 to below 1", o.Smoothing)
 	case d.Labels == nil:
 		return nil, fmt.Errorf("train: a classifier cannot be trained on images without labels")
-	case s.Outputs[0].Len() != d.Classes:
-		return nil, fmt.Errorf("train: the network has %d logits, the images have %d classes", s.Outputs[0].Len(), d.Classes)
+	case s.Outputs[at].Len() != d.Classes:
+		return nil, fmt.Errorf("train: the network has %d logits, the images have %d classes", s.Outputs[at].Len(), d.Classes)
 	}
 	fill := func(in [][]float64, b Batch) error {
 		n, classes := d.Size(), d.Classes
@@ -56,7 +63,7 @@ func (o Classification) Task(m graph.Model, d *data.Images) (*Task, error) {
 		return nil
 	}
 	return &Task{
-		Loss: lossOf(m, "cross-entropy", graph.Port{Name: target, Shape: s.Outputs[0].Shape}, func(b *graph.Builder, out, want *graph.Node) *graph.Node {
+		Loss: lossOf(m, at, "cross-entropy", graph.Port{Name: target, Shape: s.Outputs[at].Shape}, func(b *graph.Builder, out, want *graph.Node) *graph.Node {
 			return b.CrossEntropy(out, want)
 		}),
 		Samples: d.N,

@@ -97,7 +97,7 @@ func (o Diffusion) Task(m graph.Model, d *data.Images) (*Task, error) {
 	}
 	f := diffusion{o, s, d, planar}
 	return &Task{
-		Loss: lossOf(m, "mean square", graph.Port{Name: target, Shape: s.Outputs[0].Shape}, func(b *graph.Builder, out, want *graph.Node) *graph.Node {
+		Loss: lossOf(m, 0, "mean square", graph.Port{Name: target, Shape: s.Outputs[0].Shape}, func(b *graph.Builder, out, want *graph.Node) *graph.Node {
 			return b.MeanSquare(out, want)
 		}),
 		Samples: d.N,
@@ -190,17 +190,17 @@ func (f diffusion) fill(in [][]float64, b Batch) error {
 	return nil
 }
 
-// lossOf appends a loss to a network with one output.
-func lossOf(m graph.Model, name string, want graph.Port, loss func(b *graph.Builder, out, want *graph.Node) *graph.Node) graph.Model {
+// lossOf puts a loss behind one output of a network.
+func lossOf(m graph.Model, at int, name string, want graph.Port, loss func(b *graph.Builder, out, want *graph.Node) *graph.Node) graph.Model {
 	s := m.Spec()
 	s.Inputs = append(slices.Clone(s.Inputs), want)
 	s.Outputs = []graph.Port{{Name: name}}
 	return graph.ModelFunc{Describe: s, Network: func(b *graph.Builder, in *graph.Inputs) []*graph.Node {
 		out := m.Build(b, in)
-		if len(out) != 1 {
-			return []*graph.Node{b.Fail("train: the network built %d outputs, its Spec lists 1", len(out))}
+		if at >= len(out) {
+			return []*graph.Node{b.Fail("train: the network built %d outputs, its Spec lists more", len(out))}
 		}
-		return []*graph.Node{loss(b, out[0], in.Input(want.Name))}
+		return []*graph.Node{loss(b, out[at], in.Input(want.Name))}
 	}}
 }
 

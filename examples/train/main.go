@@ -1,0 +1,168 @@
+// Command train trains a small image model from a file or a folder of images: a diffusion transformer that samples them
+// (a rectified flow), or, with -classifier, a network that tells their classes.
+//
+//	go run ./examples/train -data testdata/digits/digits.csv.gz -out /tmp/digits
+//	go run ./examples/train -data testdata/digits/digits.csv.gz -out /tmp/judge -classifier b
+//	go run ./examples/train -data t10k-images-idx3-ubyte.gz -labels t10k-labels-idx1-ubyte.gz -out /tmp/fashion -patch 4
+//	go run ./examples/train -data my/pictures -size 16x16 -out /tmp/mine
+//
+// It writes model.safetensors (which models.Load reads), checkpoint.safetensors, losses.csv, loss.png and, for a flow,
+// samples.png. Interrupt it, and -resume goes on as if nothing had happened, to the same bits. With -judge, a classifier that
+// was trained on other images, the end is a report of how good the samples are.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/ebb-go/ebb/graph"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	data, labels, size string
+	white, held        int
+	out                string
+	steps, batch       int
+	every              int
+	rate, decay        float64
+	dropout, average   float64
+	shift              int
+	share, noise       float64
+	width, depth       int
+	heads, patch       int
+	seed               uint64
+	dtype              string
+	classifier         string
+	judge              string
+	resume             bool
+}
+
+func parse(args []string, help io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("train", flag.ContinueOnError)
+	f.SetOutput(help)
+	f.StringVar(&o.data, "data", "", "images: a CSV file of one image a line with its label last, an IDX file, or a folder of PNG files (a subfolder a class)")
+	f.StringVar(&o.labels, "labels", "", "labels of an IDX file of images")
+	f.StringVar(&o.size, "size", "", "height x width, as 8x8: of the images of a CSV file, or to fit PNG files to")
+	f.IntVar(&o.white, "white", 16, "value of white in a CSV file")
+	f.IntVar(&o.held, "held", 0, "images not to train on (default: a fifth; for the UCI digits always their fixed 360)")
+	f.StringVar(&o.out, "out", "", "folder to write to; it is made if need be")
+	f.IntVar(&o.steps, "steps", 4000, "training steps")
+	f.IntVar(&o.batch, "batch", 64, "images a step")
+	f.IntVar(&o.every, "every", 1000, "steps between checkpoints and pictures")
+	f.Float64Var(&o.rate, "rate", 1e-3, "highest learning rate")
+	f.Float64Var(&o.decay, "decay", 0.01, "weight decay")
+	f.Float64Var(&o.average, "average", 0.999, "decay of the average of the weights, which is what is saved")
+	f.Float64Var(&o.dropout, "dropout", 0.1, "share of labels dropped, for guidance")
+	f.IntVar(&o.shift, "shift", 0, "move images by up to so many pixels")
+	f.Float64Var(&o.share, "share", 0, "share of the images that are moved; 0 is all")
+	f.Float64Var(&o.noise, "noise", 0, "standard deviation of noise added to images, whose values go from -1 to 1")
+	f.IntVar(&o.width, "width", 0, "width of the network (default 64; classifiers 64 and 48)")
+	f.IntVar(&o.depth, "depth", 0, "blocks of the network (default 4; classifiers 1 and 2)")
+	f.IntVar(&o.heads, "heads", 4, "attention heads")
+	f.IntVar(&o.patch, "patch", 2, "side of a patch in pixels")
+	f.Uint64Var(&o.seed, "seed", 1, "of everything random")
+	f.StringVar(&o.dtype, "dtype", "f32", "of model.safetensors: f32, f16 or bf16")
+	f.StringVar(&o.classifier, "classifier", "", "train a classifier instead: a or b, which differ in shape and learn from different halves")
+	f.StringVar(&o.judge, "judge", "", "model.safetensors of a classifier, to report on the samples with")
+	f.BoolVar(&o.resume, "resume", false, "go on from the checkpoint in the folder")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("train: %q is not a flag; all arguments are flags, such as -data %s", f.Arg(0), f.Arg(0))
+	}
+	return o, o.check()
+}
+
+var dtypes = map[string]graph.Dtype{"f32": graph.F32, "f16": graph.F16, "bf16": graph.BF16}
+
+func (o options) check() error {
+	var errs []error
+	demand := func(ok bool, format string, v ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("train: "+format, v...))
+		}
+	}
+	demand(o.data != "", "-data is missing: a CSV or IDX file, or a folder of PNG files")
+	demand(o.out != "", "-out is missing: the folder to write to")
+	demand(o.every >= 1, "-every is %d; it must be at least 1", o.every)
+	demand(o.held >= 0, "-held is %d; it must be at least 0", o.held)
+	demand(o.width >= 0 && o.depth >= 0, "-width is %d and -depth %d; they must be at least 0, where 0 is the default", o.width, o.depth)
+	demand(dtypes[o.dtype] != "", "-dtype is %q; f32, f16 and bf16 are possible", o.dtype)
+	demand(o.classifier == "" || o.classifier == "a" || o.classifier == "b", "-classifier is %q; a and b are possible", o.classifier)
+	demand(o.judge == "" || o.classifier == "", "-judge is for flows, not for classifiers")
+	return errors.Join(errs...)
+}
+
+func (o options) file(name string) string { return filepath.Join(o.out, name) }
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	o, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	set, err := load(o, out)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.out, 0o777); err != nil {
+		return fmt.Errorf("train: -out: %w", err)
+	}
+	_, err = os.Stat(o.file(checkpointFile))
+	switch exists := err == nil; {
+	case o.resume && !exists:
+		return fmt.Errorf("train: -resume: %s has no %s", o.out, checkpointFile)
+	case !o.resume && exists:
+		return fmt.Errorf("train: %s has a %s already; -resume goes on with it, another -out begins anew", o.out, checkpointFile)
+	}
+	job, err := newJob(o, set)
+	if err != nil {
+		return err
+	}
+	defer job.trainer.Close()
+	if o.resume {
+		if err := job.resume(); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "going on after step %d\n", job.trainer.Step())
+	}
+	job.out = out
+	if err := job.train(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w\ninterrupted; go on with: train %s", err, strings.Join(resuming(args), " "))
+		}
+		return err
+	}
+	return job.finish(ctx)
+}
+
+// resuming is the command line that goes on.
+func resuming(args []string) []string {
+	for _, a := range args {
+		if strings.TrimLeft(a, "-") == "resume" {
+			return args
+		}
+	}
+	return append(append([]string(nil), args...), "-resume")
+}
