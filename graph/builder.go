@@ -184,7 +184,7 @@ func (b *Builder) Apply(op Op, in ...*Node) *Node {
 	if _, reshapes := op.(reshape); (len(shape) == 0 && !reshapes) || (len(shape) > 0 && slices.Min(shape) < 1) {
 		return b.Fail("%s: result of shape %v from inputs %v", op, shape, shapes(in))
 	}
-	a.dims = len(shape)
+	a.shape = shape
 	b.lock()
 	defer b.unlock()
 	for {

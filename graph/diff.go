@@ -128,16 +128,7 @@ func (b *Builder) pull(n *Node, in []*Node, want []bool, ct *Node) []*Node {
 	if op, ok := opOf(n); ok {
 		return op.VJP(b, want, in, n, ct)
 	}
-	if why := refusedGradient(n); why != "" {
-		b.Fail("gradient of %v: %s", n.Op(), why)
-		return nil
-	}
-	op, ok := n.Op().(gorgonia.SDOp)
-	if !ok {
-		b.Fail("gradient of %v: the op has no symbolic derivative", n.Op())
-		return nil
-	}
-	wrt := op.DiffWRT(len(in))
+	wrt := b.differentiable(n, in)
 	some := false
 	for j := range want {
 		want[j] = want[j] && j < len(wrt) && wrt[j] // by a step function, or an index, the derivative is zero
@@ -148,7 +139,7 @@ func (b *Builder) pull(n *Node, in []*Node, want []bool, ct *Node) []*Node {
 	}
 	b.lock()
 	defer b.unlock()
-	nodes, err := op.SymDiff(in, n, ct)
+	nodes, err := n.Op().(gorgonia.SDOp).SymDiff(in, n, ct)
 	if err != nil {
 		b.Fail("gradient of %v: %w", n.Op(), err)
 		return nil
@@ -160,6 +151,24 @@ func (b *Builder) pull(n *Node, in []*Node, want []bool, ct *Node) []*Node {
 		}
 	}
 	return res
+}
+
+// differentiable says by which inputs a library op can be differentiated; it fails if the op is refused.
+func (b *Builder) differentiable(n *Node, in []*Node) []bool {
+	if why := refusedGradient(n); why != "" {
+		b.Fail("gradient of %v: %s", n.Op(), why)
+		return nil
+	}
+	op, ok := n.Op().(gorgonia.SDOp)
+	if !ok {
+		b.Fail("gradient of %v: the op has no symbolic derivative", n.Op())
+		return nil
+	}
+	if opName(op) == "sliceIncrOp" {
+		// It is the derivative of a slice. Gorgonia says the opposite, which makes second derivatives zero.
+		return []bool{false, true}
+	}
+	return op.DiffWRT(len(in))
 }
 
 // fit gives a node the shape of the same size that is wanted: Gorgonia takes (n), (n, 1) and (1, n) for equal, and a
@@ -286,6 +295,33 @@ func (b *Builder) tangent(outs, wrt, tangents []*Node, leaves map[*Node]bool) []
 func (b *Builder) push(n *Node, in, dirs []*Node) *Node {
 	if op, ok := opOf(n); ok {
 		return op.JVP(b, in, n, dirs)
+	}
+	if name := opName(n.Op()); slices.Contains(linearOps, name) {
+		if dirs[0] == nil {
+			return nil
+		}
+		b.lock()
+		defer b.unlock()
+		t, err := gorgonia.ApplyOp(n.Op(), append([]*Node{dirs[0]}, in[1:]...)...)
+		if err != nil {
+			return b.Fail("tangent of %v: %w", n.Op(), err)
+		}
+		return t
+	} else if slices.Contains(symmetricOps, name) {
+		if res := b.pull(n, in, []bool{true}, dirs[0]); res != nil {
+			return res[0]
+		}
+		return nil
+	}
+	wrt := b.differentiable(n, in)
+	dirs = slices.Clone(dirs)
+	for j := range dirs {
+		if j >= len(wrt) || !wrt[j] { // by a size, or an index, the derivative is zero
+			dirs[j] = nil
+		}
+	}
+	if b.err != nil || !slices.ContainsFunc(dirs, func(d *Node) bool { return d != nil }) {
+		return nil
 	}
 	return b.doubleVJP(n, in, dirs)
 }

@@ -582,11 +582,11 @@ func (s *bench) input(name string, shape []int, positive bool) *Node {
 	return s.b.Input(name, shape...)
 }
 
-// sources are the inputs that a node depends on.
+// sources are the inputs that a node depends on, but those that have their value from Gorgonia.
 func sources(n *Node) []*Node {
 	var in []*Node
 	for _, n := range order([]*Node{n}, nil) {
-		if n.Op() == nil {
+		if n.Op() == nil && n.Value() == nil {
 			in = append(in, n)
 		}
 	}
@@ -629,6 +629,9 @@ func run[T Float](t *testing.T, values map[string][]float64, outs ...*Node) [][]
 	p, err := Compile[T](outs...)
 	require.NoError(t, err)
 	for _, name := range p.Inputs() {
+		if values[name] == nil {
+			continue // bound by Let
+		}
 		data := make([]T, len(values[name]))
 		for i, v := range values[name] {
 			data[i] = T(v)
@@ -701,15 +704,18 @@ func slope(f func(eps float64) []float64) []float64 {
 // the JVP against differences along the direction, and each as the other's transpose.
 func (s *bench) differentiated(t *testing.T, y *Node, name string, upTo int) {
 	t.Helper()
+	if y.Dims() == 0 {
+		y = s.b.Reshape(y, 1)
+	}
 	in := sources(y)
-	u := s.input("u "+name, y.Shape(), false)
+	u := s.input("u:"+name, y.Shape(), false)
 	values := map[string][]float64{}
 	dirs := make([]*Node, len(in))
 	for i, n := range in {
 		values[n.Name()] = s.values[n.Name()]
-		dirs[i] = s.input("v "+name+n.Name(), n.Shape(), false)
+		dirs[i] = s.input("v:"+name+n.Name(), n.Shape(), false)
 	}
-	worst, err := CheckGradient(s.b, y, s.values["u "+name], values)
+	worst, err := CheckGradient(s.b, y, s.values["u:"+name], values)
 	require.NoError(t, err, name)
 	for input, e := range worst {
 		require.LessOrEqual(t, e, 1e-8, "%s: gradient to %s", name, input)
@@ -731,7 +737,7 @@ func (s *bench) differentiated(t *testing.T, y *Node, name string, upTo int) {
 	differences := slope(func(eps float64) []float64 {
 		for i, n := range in {
 			for j, x := range s.values[n.Name()] {
-				moved[i][j] = x + eps*s.values["v "+name+n.Name()][j]
+				moved[i][j] = x + eps*s.values["v:"+name+n.Name()][j]
 			}
 		}
 		require.NoError(t, p.Run())
@@ -743,10 +749,10 @@ func (s *bench) differentiated(t *testing.T, y *Node, name string, upTo int) {
 	}
 	near(t, differences, exact, 1e-8, name+": tangent")
 
-	forward, reverse, size := dot(s.values["u "+name], exact), 0.0, 0.0
+	forward, reverse, size := dot(s.values["u:"+name], exact), 0.0, 0.0
 	for i, g := range grads {
 		if g != nil {
-			grad, v := run[float64](t, s.values, g)[0], s.values["v "+name+in[i].Name()]
+			grad, v := run[float64](t, s.values, g)[0], s.values["v:"+name+in[i].Name()]
 			reverse += dot(grad, v)
 			for k := range v {
 				size += math.Abs(grad[k] * v[k])

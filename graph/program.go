@@ -211,7 +211,7 @@ func (p *Program[T]) plan(kernels []Kernel, sharing bool) {
 	for i := range p.values {
 		v := &p.values[i]
 		g := groups[v.group]
-		if !v.output && !g.pinned && !p.isLibrary(i) {
+		if !v.output && !g.pinned && !p.libraryGroup(v.group) {
 			p.vals[i] = p.arena[g.offset : g.offset+v.size : g.offset+v.size]
 		}
 	}
