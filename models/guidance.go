@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/ode"
@@ -394,6 +395,17 @@ func (g *Guided[T]) Store(name string, src []T) error {
 	}
 	copy(dst, src)
 	return g.tell()
+}
+
+// Bytes is the memory that the guidance and its network own, weights not counted.
+func (g *Guided[T]) Bytes() int64 {
+	n := len(g.condition) + len(g.null) + len(g.scale) + len(g.pair) + len(g.x) + len(g.dx) + len(g.y) + len(g.dy) + len(g.t) + len(g.dt) + len(g.pulled)
+	var v T
+	bytes := int64(n) * int64(unsafe.Sizeof(v))
+	if b, ok := g.inner.(interface{ Bytes() int64 }); ok {
+		bytes += b.Bytes()
+	}
+	return bytes
 }
 
 // TapLen implements [ode.Tapped].

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/models"
+	"github.com/ebb-go/ebb/ode"
+)
+
+const digitsFile = "../../testdata/digits/digits.csv.gz"
+
+func saved(t *testing.T, name string, m graph.Model, err error) string {
+	t.Helper()
+	require.NoError(t, err)
+	list := m.Spec().Weights
+	for i := range list {
+		list[i].Std = 0.2
+	}
+	w, err := graph.NewWeights[float32](list, 1)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, models.Save(path, m, w, graph.F32, nil))
+	return path
+}
+
+func flow(t *testing.T, change func(c *models.DiTConfig)) string {
+	t.Helper()
+	c := models.DiTConfig{Channels: 1, Height: 8, Width: 8, Patch: 4, Hidden: 8, Depth: 1, Heads: 2, TimeFeatures: 8, Condition: 8, Classes: 10,
+		Prediction: ode.FlowVelocity, Schedule: ode.Flow{}}
+	if change != nil {
+		change(&c)
+	}
+	m, err := models.NewDiT(c)
+	return saved(t, "flow.safetensors", m, err)
+}
+
+func classifier(t *testing.T, classes int) string {
+	t.Helper()
+	m, err := models.NewClassifier(models.ClassifierConfig{Channels: 1, Height: 8, Width: 8, Patch: 4, Hidden: 4, Features: 6, Classes: classes})
+	return saved(t, "judge.safetensors", m, err)
+}
+
+// call runs the program and returns what it printed.
+func call(args ...string) (string, error) {
+	var out bytes.Buffer
+	err := run(context.Background(), args, &out, io.Discard)
+	return out.String(), err
+}
+
+func TestSheet(t *testing.T) {
+	model := flow(t, nil)
+	colour := flow(t, func(c *models.DiTConfig) { c.Channels = 3 })
+	plain := flow(t, func(c *models.DiTConfig) { c.Condition, c.Classes = 0, 0 })
+	noise := flow(t, func(c *models.DiTConfig) { c.Prediction, c.Schedule = ode.Noise, ode.VPLinear{} })
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-model", model, "-n", "2"}, "20 images"},
+		{[]string{"-model", model, "-class", "3", "-n", "5"}, "5 images"},
+		{[]string{"-model", model, "-class", "3, 7", "-n", "5", "-guidance", "2.5"}, "guidance 2.5"},
+		{[]string{"-model", colour, "-class", "0", "-n", "1"}, "1 images"},
+		{[]string{"-model", plain, "-n", "3"}, "3 images"},
+		{[]string{"-model", noise, "-n", "1"}, "10 images"},
+	} {
+		path := filepath.Join(t.TempDir(), "sheet.png")
+		out, err := call(append(row.args, "-steps", "3", "-out", path)...)
+		require.NoError(t, err)
+		require.Contains(t, out, row.want)
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		_, err = png.Decode(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	for _, s := range solvers {
+		_, err := call("-model", model, "-class", "1", "-n", "1", "-steps", "4", "-solver", s.name, "-out", filepath.Join(t.TempDir(), "sheet.png"))
+		require.NoError(t, err, s.name)
+	}
+}
+
+// The picture is a function of the flags; and every one of these changes it.
+func TestSheetFollowsItsFlags(t *testing.T) {
+	model := flow(t, nil)
+	sheet := func(args ...string) []byte {
+		path := filepath.Join(t.TempDir(), "sheet.png")
+		_, err := call(append([]string{"-model", model, "-n", "2", "-class", "1", "-out", path}, args...)...)
+		require.NoError(t, err)
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return data
+	}
+	want := sheet()
+	require.Equal(t, want, sheet())
+	require.Equal(t, want, sheet("-steps", "20", "-seed", "1", "-guidance", "1", "-solver", "dpmpp"), "the defaults")
+	for _, args := range [][]string{{"-seed", "2"}, {"-steps", "2"}, {"-guidance", "3"}, {"-solver", "euler"}} {
+		require.NotEqual(t, want, sheet(args...), args)
+	}
+}
+
+func TestArtifacts(t *testing.T) {
+	model := flow(t, nil)
+	m, w, _, err := models.Load[float32](model)
+	require.NoError(t, err)
+	spec := m.Spec()
+	saveArtifact := func(a models.Artifact[float32]) string {
+		path := filepath.Join(t.TempDir(), "a.safetensors")
+		require.NoError(t, models.SaveArtifact(path, spec, a, graph.F32, nil))
+		return path
+	}
+	rowsOf := func(args ...string) rows {
+		o, err := parse(append([]string{"-model", model}, args...), io.Discard)
+		require.NoError(t, err)
+		s, err := open(o, io.Discard)
+		require.NoError(t, err)
+		defer s.Close()
+		r, err := s.rows(o)
+		require.NoError(t, err)
+		return r
+	}
+	latent, condition := make([]float32, 4*64), make([]float32, 2*8)
+	for i := range latent {
+		latent[i] = float32(i)
+	}
+	for i := range condition {
+		condition[i] = float32(i)
+	}
+	latents, conditions := saveArtifact(models.Artifact[float32]{Latent: latent}), saveArtifact(models.Artifact[float32]{Condition: condition})
+
+	r := rowsOf("-latent", latents, "-class", "1,2")
+	require.Equal(t, 2, r.n)
+	require.Equal(t, latent, r.latent)
+	want, err := models.Lookup(w, []int{1, 1, 2, 2})
+	require.NoError(t, err)
+	require.Equal(t, want, r.condition)
+
+	r = rowsOf("-condition", conditions, "-n", "3")
+	require.Equal(t, []string{"found 0", "found 1"}, r.names)
+	require.Len(t, r.latent, 6*64)
+	require.Equal(t, condition[:8], r.condition[2*8:3*8])
+	require.Equal(t, condition[8:], r.condition[3*8:4*8])
+
+	change := make([]float32, 16)
+	change[3] = 5
+	o, err := parse([]string{"-model", model, "-delta", saveArtifact(models.Artifact[float32]{Delta: map[string][]float32{"out.bias": change}})}, io.Discard)
+	require.NoError(t, err)
+	s, err := open(o, io.Discard)
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, w.Data("out.bias")[3]+5, s.weights.Data("out.bias")[3])
+
+	for want, args := range map[string][]string{
+		"4 latents, which do not make 3 rows": {"-latent", latents, "-class", "1,2,3"},
+		"-latent: ":                           {"-latent", conditions},
+		"-condition: ":                        {"-condition", latents},
+		"-delta: ":                            {"-delta", latents},
+		"this is a network":                   {"-delta", model},
+	} {
+		_, err := call(append(args, "-model", model, "-out", filepath.Join(t.TempDir(), "s.png"))...)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	digitsAbsolute, err := filepath.Abs(digitsFile)
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	model, judge, three := flow(t, nil), classifier(t, 10), classifier(t, 3)
+	plain := flow(t, func(c *models.DiTConfig) { c.Condition, c.Classes = 0, 0 })
+	vectors := flow(t, func(c *models.DiTConfig) { c.Classes = 0 })
+	large := flow(t, func(c *models.DiTConfig) { c.Height, c.Width = 16, 16 })
+	mlp, err := models.NewMLP(models.MLPConfig{Shape: []int{64}, Width: 4, Depth: 1, Schedule: ode.Flow{}, Prediction: ode.FlowVelocity})
+	flat := saved(t, "mlp.safetensors", mlp, err)
+	require.NoError(t, os.Mkdir("folder", 0o755))
+	for _, row := range []struct {
+		want  string
+		usage bool
+		args  []string
+	}{
+		{"not defined: -stepz", true, []string{"-stepz", "3"}},
+		{`["digits"] is left over`, true, []string{"digits"}},
+		{"-steps is 0; 1 to 100000", true, []string{"-steps", "0"}},
+		{`invalid value "many" for flag -steps`, true, []string{"-steps", "many"}},
+		{"-n is 0", true, []string{"-n", "0"}},
+		{"-guidance is NaN", true, []string{"-guidance", "NaN"}},
+		{"-solver magic is not known; use one of ddim, dpmpp", true, []string{"-solver", "magic"}},
+		{`"three" is no class`, true, []string{"-class", "three"}},
+		{`"-1" is no class`, true, []string{"-class", "-1"}},
+		{"-class 11: the network's classes are 0 to 9", true, []string{"-class", "1,11"}},
+		{"-out is empty", true, []string{"-out", ""}},
+		{"-class has no effect beside -condition", true, []string{"-condition", "x", "-class", "1"}},
+		{"-seed has no effect beside -latent", true, []string{"-latent", "x", "-seed", "1"}},
+		{"-json has an effect with -evaluate only", true, []string{"-json", "x"}},
+		{"-n has no effect beside -evaluate", true, []string{"-evaluate", "-n", "3"}},
+		{"-samples is 1", true, []string{"-evaluate", "-samples", "1"}},
+		{"cannot write missing/sheet.png", false, []string{"-out", "missing/sheet.png"}},
+		{"folder is a folder", false, []string{"-out", "folder"}},
+		{"missing.safetensors", false, []string{"-model", "missing.safetensors"}},
+		{"from the top folder", false, []string{"-class", "3"}},
+		{"is a MLP, which makes no images", false, []string{"-model", flat}},
+		{"is a Classifier, which makes no images", false, []string{"-model", judge}},
+		{"the network is unconditional", true, []string{"-model", plain, "-class", "3"}},
+		{"-guidance 2 needs a conditional network", true, []string{"-model", plain, "-guidance", "2"}},
+		{"give a vector with -condition", false, []string{"-model", vectors}},
+		{"the digits are [1 8 8]", false, []string{"-model", large, "-evaluate", "-data", digitsAbsolute}},
+		{" knows 3 classes", false, []string{"-evaluate", "-data", digitsAbsolute, "-judge", three}},
+		{"default of -judge", false, []string{"-evaluate", "-data", digitsAbsolute}},
+		{"a critic needs", false, []string{"-evaluate", "-data", digitsAbsolute, "-judge", model}},
+	} {
+		args := row.args
+		if !strings.Contains(strings.Join(args, " "), "-model") && row.want != "from the top folder" {
+			args = append([]string{"-model", model}, args...)
+		}
+		_, err := call(args...)
+		require.ErrorContains(t, err, row.want)
+		require.Equal(t, row.usage, errors.As(err, new(usageError)), row.want)
+	}
+	files, err := filepath.Glob("*.png")
+	require.NoError(t, err)
+	require.Empty(t, files)
+	help, err := call("-h")
+	require.ErrorIs(t, err, flag.ErrHelp)
+	require.Contains(t, help, "-guidance")
+}
+
+func TestReadOnlyFolder(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write anywhere")
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o500))
+	_, err := call("-model", flow(t, nil), "-out", filepath.Join(dir, "sheet.png"))
+	require.ErrorContains(t, err, "cannot write")
+}
+
+func TestInterrupt(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	path := filepath.Join(t.TempDir(), "sheet.png")
+	err := run(ctx, []string{"-model", flow(t, nil), "-out", path}, io.Discard, io.Discard)
+	require.ErrorIs(t, err, context.Canceled)
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestEvaluate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.json")
+	out, err := call("-model", flow(t, nil), "-evaluate", "-samples", "60", "-steps", "2", "-judge", classifier(t, 10), "-data", digitsFile, "-json", path)
+	require.NoError(t, err)
+	require.Contains(t, out, "60 samples by DPM-Solver++")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var r report
+	require.NoError(t, json.Unmarshal(text, &r))
+	require.Equal(t, 60, r.Count)
+	require.Equal(t, 2, r.NFE)
+	value := map[string]score{}
+	for _, s := range r.Scores {
+		require.Contains(t, out, s.Name)
+		value[s.Name] = s
+	}
+	// An untrained network makes noise, and that is what the measures must say. The real images pass.
+	require.Equal(t, 1./200, value["p of MMD²"].Samples)
+	require.Greater(t, value["p of MMD²"].Real, 0.01)
+	require.Greater(t, value["MMD²"].Samples, 20*max(value["MMD²"].Real, 1e-4))
+	require.Greater(t, value["nearest ratio"].Samples, 1.5)
+	require.Less(t, value["coverage"].Samples, 0.1)
+	require.Greater(t, value["coverage"].Real, 0.8)
+}
+
+func TestProgressIsShownAfterTwoSeconds(t *testing.T) {
+	var b bytes.Buffer
+	p := newProgress(&b)
+	p.show("step %d", 1)
+	p.end()
+	require.Empty(t, b.String())
+	p.start = p.start.Add(-3 * time.Second)
+	p.show("step %d", 2)
+	p.show("step %d", 3)
+	p.end()
+	require.Equal(t, "\r\x1b[Kstep 2 (3 s)\n", b.String())
+}
