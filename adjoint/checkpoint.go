@@ -89,11 +89,7 @@ func newCheckpoint[T Float](p *Problem[T], w wanted) (*checkpoint[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs := w.outputs
-	if len(outputs) == 0 { // a plan has at least one output
-		outputs = []string{p.Plan.Inputs[0].Name}
-	}
-	if t, err = t.Only(outputs...); err != nil {
+	if t, err = t.Only(w.outputs...); err != nil {
 		return nil, err
 	}
 	c := &checkpoint[T]{wanted: w}

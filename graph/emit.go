@@ -10,12 +10,12 @@ import (
 type Evaluation struct {
 	Index   int
 	X, T    *Node            // (batch, elements) and (batch)
-	Use     map[string]*Node // inner values that replace the network's own
+	Use     map[string]*Node // inner values, (batch, elements), that replace the network's own
 	Offer   []string         // inner values to be handed out
-	Offered map[string]*Node // filled by Emit
+	Offered map[string]*Node // filled by Emit: (batch, elements)
 }
 
-// Emittable is a field that can be written into a graph: a network, or one under guidance.
+// Emittable is a field that can be written into a graph: a network, or something made of one.
 type Emittable[T Float] interface {
 	ode.Differentiable[T]
 	// Emit adds one evaluation. params has a node for every parameter of the field, by name; the result is shaped like X.
@@ -38,7 +38,10 @@ func (f *Field[T]) Emit(b *Builder, params map[string]*Node, e *Evaluation) *Nod
 		in.weights[w.Name] = params[w.Name]
 	}
 	for _, name := range e.Offer {
-		p, _ := port(spec.Taps, name)
+		p, ok := port(spec.Taps, name)
+		if !ok {
+			return b.Fail("the network has no tap %q", name)
+		}
 		in.offer = append(in.offer, p)
 	}
 	var out *Node
@@ -56,12 +59,12 @@ func (f *Field[T]) Emit(b *Builder, params map[string]*Node, e *Evaluation) *Nod
 }
 
 // An Emission is a whole plan with its network as one graph. Every node but Outputs and Knots is an input of the graph,
-// to be bound.
+// to be bound. States and taps have the shape (batch, elements).
 type Emission struct {
-	Ports   map[string]*Node // inputs of the plan: (batch, elements)
-	Params  map[string]*Node // parameters of the field
+	Ports   map[string]*Node // inputs of the plan
+	Params  map[string]*Node // parameters of the field, in their own shapes
 	Noise   []*Node          // draws, by number
-	Table   *Node            // the numbers of [ode.Plan.Table], of which those used are differentiable
+	Table   *Node            // the numbers of [ode.Plan.Table]
 	Outputs map[string]*Node // outputs of the plan
 	Knots   []*Node          // states at the knots
 
@@ -75,9 +78,12 @@ type Constant struct {
 	Value []float64
 }
 
-// Emit writes a plan with its network into b, for batch samples of dim elements. With table set, all coefficients are
-// read from the input Table, and can be differentiated by it; otherwise they are fixed in the graph and only the
-// times are read from it.
+// Emit writes a plan with its network into b, for batch samples of dim elements. With table set, all coefficients and
+// times are read from the input Table, and can be differentiated by it; otherwise coefficients are fixed in the graph,
+// which makes fewer nodes, and only the times are read.
+//
+// It is an error if the plan does not pass [ode.Plan.Verify], is a transposed one, or passes a tap that the field does
+// not have.
 func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, table bool) (*Emission, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err
@@ -85,8 +91,9 @@ func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, tabl
 	if batch < 1 || dim < 1 {
 		return nil, fmt.Errorf("graph: emitting for %d samples of %d elements; both must be at least 1", batch, dim)
 	}
-	e := &Emission{Ports: map[string]*Node{}, Params: map[string]*Node{}, Outputs: map[string]*Node{}, Noise: make([]*Node, p.Draws())}
-	regs := make([]*Node, p.Regs)
+	w := &emitter{b: b, e: &Emission{Ports: map[string]*Node{}, Params: map[string]*Node{}, Outputs: map[string]*Node{}, Noise: make([]*Node, p.Draws())},
+		batch: batch, regs: make([]*Node, p.Regs), fields: map[*float64]*Node{}}
+	e := w.e
 	for _, port := range p.Inputs {
 		n := dim
 		if name := ode.TapOfPort(port.Name); name != "" {
@@ -98,77 +105,35 @@ func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, tabl
 				return nil, fmt.Errorf("graph: the field has no tap %q", name)
 			}
 		}
-		regs[port.Reg] = b.Input(port.Name, batch, n)
-		e.Ports[port.Name] = regs[port.Reg]
+		e.Ports[port.Name] = b.Input("input "+port.Name, batch, n)
+		w.regs[port.Reg] = e.Ports[port.Name]
 	}
 	for _, q := range f.Parameters(batch) {
 		e.Params[q.Name] = b.Input("parameter "+q.Name, q.Shape...)
 	}
 	e.Table = b.Input("table", max(1, len(p.Table())))
-	slot := 0
-	number := func() *Node { // the next number of the table, as (1)
-		slot++
-		return b.Slice(e.Table, 0, slot-1, slot)
-	}
-	constant := func(v []float64, shape ...int) *Node {
-		n := b.Input(fmt.Sprint("constant ", len(e.Constants)), shape...)
-		e.Constants = append(e.Constants, Constant{n, v})
-		return n
-	}
 	for i := range p.Code {
 		in := &p.Code[i]
 		switch in.Op {
 		case ode.Combine:
-			var c []float64
-			var terms []*Node
-			for _, t := range in.Terms {
-				x := regs[t.Reg]
-				n := x.Shape()[1]
-				if t.Elements != nil {
-					x = b.Mul(x, b.Expand(constant(t.Elements, 1, n), 0, batch))
-				}
-				if t.Samples != nil {
-					x = b.Mul(x, b.Expand(constant(t.Samples, batch, 1), 1, n))
-				}
-				if table {
-					k := b.Expand(b.Expand(b.Reshape(number(), 1, 1), 0, batch), 1, n)
-					c, terms = append(c, 1), append(terms, b.Mul(x, k))
-				} else {
-					slot++
-					c, terms = append(c, t.C), append(terms, x)
-				}
-			}
-			if in.Bias != nil {
-				c, terms = append(c, 1), append(terms, b.Expand(constant(in.Bias, 1, dim), 0, batch))
-			}
-			if len(terms) == 0 {
-				regs[in.Dst] = constant(make([]float64, batch*dim), batch, dim)
-				continue
-			}
-			regs[in.Dst] = b.Combine(c, terms...)
+			w.combine(in, dim, table)
 		case ode.Evaluate:
-			call := &Evaluation{Index: in.Index, X: regs[in.Src], Use: map[string]*Node{}, Offered: map[string]*Node{}}
-			if in.Times != nil {
-				slot++
-				call.T = constant(in.Times, batch)
-			} else {
-				call.T = b.Expand(number(), 0, batch)
-			}
+			call := &Evaluation{Index: in.Index, X: w.regs[in.Src], T: w.time(in), Use: map[string]*Node{}, Offered: map[string]*Node{}}
 			for _, port := range in.In {
-				call.Use[port.Name] = regs[port.Reg]
+				call.Use[port.Name] = w.regs[port.Reg]
 			}
 			for _, port := range in.Out {
 				call.Offer = append(call.Offer, port.Name)
 			}
-			regs[in.Dst] = f.Emit(b, e.Params, call)
+			w.regs[in.Dst] = f.Emit(b, e.Params, call)
 			for _, port := range in.Out {
-				regs[port.Reg] = call.Offered[port.Name]
+				w.regs[port.Reg] = call.Offered[port.Name]
 			}
 		case ode.Draw:
-			regs[in.Dst] = b.Input(fmt.Sprint("noise ", in.Index), batch, dim)
-			e.Noise[in.Index] = regs[in.Dst]
+			e.Noise[in.Index] = b.Input(fmt.Sprint("noise ", in.Index), batch, dim)
+			w.regs[in.Dst] = e.Noise[in.Index]
 		case ode.Clip:
-			regs[in.Dst] = b.Clip(in.Clip, regs[in.Src])
+			w.regs[in.Dst] = b.Clip(in.Clip, w.regs[in.Src])
 		default:
 			return nil, fmt.Errorf("graph: a plan with instruction %d cannot be emitted; transposed plans are run, not emitted", in.Op)
 		}
@@ -177,10 +142,74 @@ func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, tabl
 		}
 	}
 	for _, port := range p.Outputs {
-		e.Outputs[port.Name] = regs[port.Reg]
+		e.Outputs[port.Name] = w.regs[port.Reg]
 	}
 	for _, k := range p.Knots {
-		e.Knots = append(e.Knots, regs[k.Reg])
+		e.Knots = append(e.Knots, w.regs[k.Reg])
 	}
 	return e, b.err
+}
+
+// emitter is an Emit under way.
+type emitter struct {
+	b      *Builder
+	e      *Emission
+	batch  int
+	regs   []*Node
+	slot   int                // numbers of the table that are behind
+	fields map[*float64]*Node // constants, by their first number: terms share them
+}
+
+// number is the next number of the table, of shape (1).
+func (w *emitter) number() *Node {
+	w.slot++
+	return w.b.Slice(w.e.Table, 0, w.slot-1, w.slot)
+}
+
+func (w *emitter) constant(v []float64, shape ...int) *Node {
+	if w.fields[&v[0]] == nil {
+		n := w.b.Input(fmt.Sprint("constant ", len(w.e.Constants)), shape...)
+		w.e.Constants = append(w.e.Constants, Constant{n, v})
+		w.fields[&v[0]] = n
+	}
+	return w.fields[&v[0]]
+}
+
+// time is that of an evaluation, one a sample.
+func (w *emitter) time(in *ode.Instr) *Node {
+	if in.Times != nil {
+		w.slot++
+		return w.constant(in.Times, w.batch)
+	}
+	return w.b.Expand(w.number(), 0, w.batch)
+}
+
+func (w *emitter) combine(in *ode.Instr, dim int, table bool) {
+	b := w.b
+	var c []float64
+	var terms []*Node
+	add := func(k float64, x *Node) { c, terms = append(c, k), append(terms, x) }
+	for _, t := range in.Terms {
+		x := w.regs[t.Reg]
+		n := x.Shape()[1]
+		if t.Elements != nil {
+			x = b.Mul(x, b.Expand(w.constant(t.Elements, 1, n), 0, w.batch))
+		}
+		if t.Samples != nil {
+			x = b.Mul(x, b.Expand(w.constant(t.Samples, w.batch, 1), 1, n))
+		}
+		if !table {
+			w.slot++
+			add(t.C, x)
+			continue
+		}
+		add(1, b.Mul(x, b.Expand(b.Expand(b.Reshape(w.number(), 1, 1), 0, w.batch), 1, n)))
+	}
+	if in.Bias != nil {
+		add(1, b.Expand(w.constant(in.Bias, 1, dim), 0, w.batch))
+	}
+	if len(terms) == 0 {
+		add(1, w.constant(make([]float64, w.batch*dim), w.batch, dim))
+	}
+	w.regs[in.Dst] = b.Combine(c, terms...)
 }

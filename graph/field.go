@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"slices"
+	"unsafe"
 
 	"github.com/ebb-go/ebb/internal/kernels"
 	"github.com/ebb-go/ebb/ode"
@@ -48,6 +49,12 @@ func NewField[T Float](c *Cell[T], condition []T) (*Field[T], error) {
 	}
 	f.condition = slices.Clone(condition)
 	return f, nil
+}
+
+// Bytes is the memory that the field and its Cell own, weights not counted.
+func (f *Field[T]) Bytes() int64 {
+	var x T
+	return f.cell.Bytes() + int64(len(f.condition)+len(f.t)+len(f.pulled))*int64(unsafe.Sizeof(x))
 }
 
 // Cell is what the field runs on.

@@ -16,6 +16,9 @@ type (
 // Clip thresholds each sample of x (batch, …); see [ode.Clipping] for the rule and its gradient.
 func (b *Builder) Clip(c ode.Clipping, x *Node) *Node { return b.Apply(clip{c}, x) }
 
+// diagonal says whether the Jacobian is: each element of the result depends on its own alone.
+func (o clip) diagonal() bool { return o.Quantile == 0 || o.Stop }
+
 func (o clip) String() string { return fmt.Sprintf("clip[%g, quantile %g]", o.Max, o.Quantile) }
 func (o clip) Shape(in []Shape) (Shape, error) {
 	if !(o.Max > 0) || math.IsInf(o.Max, 0) || !(o.Quantile >= 0 && o.Quantile <= 1) {
@@ -38,10 +41,10 @@ func (o clip) VJP(b *Builder, _ []bool, in []*Node, _, ct *Node) []*Node {
 	return []*Node{b.Apply(clipGrad(o), in[0], ct)}
 }
 func (o clip) JVP(b *Builder, in []*Node, out *Node, d []*Node) *Node {
-	if o.Quantile == 0 { // a diagonal Jacobian is its own transpose
+	if o.diagonal() { // and so its own transpose
 		return b.Apply(clipGrad(o), in[0], d[0])
 	}
-	return b.Fail("%s: forward mode through a quantile is not available; use reverse mode", o)
+	return b.Fail("%s: forward mode through a quantile is not available; use reverse mode, or set Stop", o)
 }
 
 func (o clipGrad) String() string                  { return clip(o).String() + "Grad" }
@@ -58,8 +61,8 @@ func clipGradKernel[T Float](c ode.Clipping, n int) func(dst []T, src [][]T, scr
 	}
 }
 func (o clipGrad) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
-	if o.Quantile != 0 {
-		b.Fail("%s: the second derivative through a quantile is not available", o)
+	if !clip(o).diagonal() {
+		b.Fail("%s: the second derivative through a quantile is not available; set Stop", o)
 		return nil
 	}
 	res := make([]*Node, 2) // piecewise linear: no second derivative by x
