@@ -219,6 +219,19 @@ func TestOnlyDropsWhatServedOtherOutputs(t *testing.T) {
 	require.Equal(t, whole, some)
 	require.Len(t, got, 1)
 
+	// Dropping a draw's cotangent in every step shifts the code by more than one evaluation.
+	sde, err := DDIM{Eta: .7}.Plan(Problem{Schedule: VPLinear{}, Raw: Velocity, Knots: []float64{.9, .8, .7, .6, .5, .4, .3}})
+	require.NoError(t, err)
+	all, err := sde.Transpose()
+	require.NoError(t, err)
+	one, err = all.Only("x")
+	require.NoError(t, err)
+	in, w = handInputs(sde, 7), randomPorts(all.Inputs, 8)
+	whole, some = make([]float64, len(sde.Table())), make([]float64, len(sde.Table()))
+	transposedRun(t, sde, all, f, in, Inputs[float64]{Ports: w, Table: whole})
+	transposedRun(t, sde, one, f, in, Inputs[float64]{Ports: w, Table: some})
+	require.Equal(t, whole, some)
+
 	// The cotangent of 2·x serves nothing but the dropped x and the gradient of 2.
 	p = &Plan{Name: "products", Schedule: Flow{}, Regs: 4, Inputs: []Port{{"x", 0}, {"y", 1}}, Outputs: []Port{{"x", 3}},
 		Code: []Instr{
