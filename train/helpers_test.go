@@ -20,8 +20,16 @@ var mixture = exact.Mixture{
 // clusters are n samples of mixture as images of 1×2, labelled at random with one of two classes.
 func clusters(t testing.TB, n int) *data.Images {
 	t.Helper()
+	d, err := clustersOf(n)
+	require.NoError(t, err)
+	return d
+}
+
+func clustersOf(n int) (*data.Images, error) {
 	x := make([]float64, 2*n)
-	require.NoError(t, mixture.Sample(x, ode.Flow{}.At(0), 5))
+	if err := mixture.Sample(x, ode.Flow{}.At(0), 5); err != nil {
+		return nil, err
+	}
 	d := &data.Images{N: n, Height: 1, Width: 2, Channels: 1, Pixels: make([]float32, 2*n), Labels: make([]int, n), Classes: 2}
 	for i, v := range x {
 		d.Pixels[i] = float32(v)
@@ -29,7 +37,7 @@ func clusters(t testing.TB, n int) *data.Images {
 	for i := range d.Labels {
 		d.Labels[i] = i % 2
 	}
-	return d
+	return d, nil
 }
 
 // flowNet is a network of the plane with two hidden layers.
@@ -58,7 +66,7 @@ func flowNet(s ode.Schedule, p ode.Prediction) graph.Model {
 }
 
 // losses compares, on the same fresh draws, the loss of the closed form, of weights before training and of given ones.
-func losses(t testing.TB, task *train.Task, d *data.Images, w *graph.Weights[float32]) (best, start, got float64) {
+func losses(t testing.TB, task *train.Task, w *graph.Weights[float32]) (best, start, got float64) {
 	t.Helper()
 	const batch = 2048
 	spec := task.Loss.Spec()
