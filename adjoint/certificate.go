@@ -22,13 +22,20 @@ type Certificate struct {
 
 // A Check is the comparison along one direction in one named tensor. The direction δ has length 1.
 type Check struct {
-	Name       string
-	Predicted  float64 // ⟨g, δ⟩
-	Measured   float64 // the difference quotient
-	Step       float64 // on whose plateau it was read off
-	Error      float64 // |Predicted − Measured| / max(|⟨g, δ⟩|, ‖g‖/√D)
-	Norm       float64 // ‖g‖
-	Resolution float64 // what the difference itself is uncertain by, on the scale of Error
+	Name      string
+	Predicted float64 // ⟨g, δ⟩
+	Measured  float64 // the difference quotient
+	Step      float64 // on whose plateau it was read off
+	Norm      float64 // ‖g‖
+
+	// Error is |Predicted − Measured|, as far as it goes beyond the rounding u·|Loss|/Step of the quotient itself,
+	// relative to max(|⟨g, δ⟩|, ‖g‖/√D): a direction that happens to be orthogonal to the gradient neither flatters
+	// nor damns. Where the gradient is zero and the quotient is not, it is 1.
+	Error float64
+
+	// Resolution is what the quotients on the plateau differ by, on the same scale: much below it an Error says nothing,
+	// far above the bar it means that no step was small enough, or rounding too coarse.
+	Resolution float64
 }
 
 // Worst is the largest error of all checks.
@@ -64,11 +71,11 @@ type Certification struct {
 }
 
 // Certify checks the gradient r, which must be the last result of a for these inputs and this loss, and notes the outcome
-// in it. It costs two solves a level and name. Parameters of the field are moved and put back. Controllers are not
+// in it. It costs one solve, and two a level and name. Parameters of the field are moved and put back. Controllers are not
 // rerun: the plan is.
 //
-// The error is relative to the larger of |⟨g, δ⟩| and ‖g‖/√D, so that a direction that happens to be orthogonal to the
-// gradient neither flatters nor damns.
+// It is an error if the value comes out another one than it did: a loss, noise or field that is not the same function
+// when it is asked again cannot be differenced.
 func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], r *Result[T], o Certification) (*Certificate, error) {
 	if err := a.begin(); err != nil {
 		return nil, err
@@ -104,9 +111,9 @@ func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], r 
 		r.Gradients[name] = slices.Clone(g)
 	}
 	r.States = r.States.clone()
-	c := &certifier[T]{a: a, ctx: ctx, in: in, loss: loss, o: o, cert: &Certificate{}, rounding: 1e-12}
+	c := &certifier[T]{a: a, ctx: ctx, in: in, loss: loss, o: o, cert: &Certificate{}, loss0: r.Loss, unit: 0x1p-52}
 	if single {
-		c.rounding = 1e-4
+		c.unit = 0x1p-23
 	}
 	c.in.Observe = nil
 	if err := c.all(r); err != nil {
@@ -135,7 +142,8 @@ type certifier[T Float] struct {
 	o    Certification
 	cert *Certificate
 
-	rounding float64 // that a value may have when it is computed again
+	loss0 float64 // at the point itself
+	unit  float64 // relative rounding of a value
 }
 
 func (c *certifier[T]) wants(name string) bool {
@@ -148,7 +156,8 @@ func (c *certifier[T]) all(r *Result[T]) error {
 	if err != nil {
 		return fmt.Errorf("adjoint: certifying: %w", err)
 	}
-	if limit := c.rounding * max(math.Abs(r.Loss), math.Abs(again)); !(math.Abs(again-r.Loss) <= limit) {
+	// The same bits are the rule; graphs of library ops and the caller's own loss may round anew.
+	if limit := 1e4 * c.unit * math.Abs(r.Loss); !(math.Abs(again-r.Loss) <= limit) {
 		return fmt.Errorf("adjoint: certifying: the loss was %v and is now %v; the same inputs, noise, field and loss must be given, and must answer the same again", r.Loss, again)
 	}
 	w := &c.a.wanted
@@ -290,8 +299,12 @@ func (c *certifier[T]) tensor(name string, g []T, f func(d []float64, h float64)
 
 func (c *certifier[T]) note(name string, predicted, measured, step, unsure, norm float64, n int) {
 	k := Check{Name: name, Predicted: predicted, Measured: measured, Step: step, Norm: norm}
-	k.Error, k.Resolution = math.Abs(predicted-measured), unsure
-	if size := max(math.Abs(predicted), norm/math.Sqrt(float64(n))); size > 0 {
+	k.Error, k.Resolution = max(0, math.Abs(predicted-measured)-c.unit*math.Abs(c.loss0)/step), unsure
+	size := max(math.Abs(predicted), norm/math.Sqrt(float64(n)))
+	if size == 0 {
+		size = math.Abs(measured)
+	}
+	if size > 0 {
 		k.Error /= size
 		k.Resolution /= size
 	}
