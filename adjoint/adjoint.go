@@ -197,7 +197,7 @@ func (a *Adjoint[T]) Gradient(ctx context.Context, in Inputs[T], loss Loss[T]) (
 			return nil, fmt.Errorf("adjoint: the gradient to %q is %w", name, ErrNotFinite)
 		}
 	}
-	r.Bytes = a.engine.bytes() + fieldBytes(a.problem.Field)
+	r.Bytes = a.engine.bytes()
 	return r, nil
 }
 
@@ -283,14 +283,6 @@ func Gradient[T Float](ctx context.Context, p Problem[T], in Inputs[T], loss Los
 		return nil, err
 	}
 	return a.Gradient(ctx, in, loss)
-}
-
-// fieldBytes is the memory a field says it owns.
-func fieldBytes(f any) int64 {
-	if b, ok := f.(interface{ Bytes() int64 }); ok {
-		return b.Bytes()
-	}
-	return 0
 }
 
 func sizeof[T Float]() int64 {

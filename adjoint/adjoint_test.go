@@ -16,7 +16,7 @@ import (
 
 // tame is a conditional network for vectors whose output stays bounded, with x, t, condition and weights all mixed.
 func tame(s ode.Schedule, p ode.Prediction) graph.Model {
-	const dim, cond, width = 3, 2, 5
+	const dim, cond, width = tameDim, 2, tameWidth
 	spec := graph.Spec{
 		Inputs:  []graph.Port{{Name: graph.X, Shape: []int{dim}}, {Name: graph.Time}, {Name: graph.Condition, Shape: []int{cond}}},
 		Outputs: []graph.Port{{Name: "raw", Shape: []int{dim}}},
@@ -41,7 +41,7 @@ func normal[T adjoint.Float](n int, stream uint64) []T {
 	return x
 }
 
-func field[T adjoint.Float](t *testing.T, m graph.Model, batch int) *graph.Field[T] {
+func field[T adjoint.Float](t testing.TB, m graph.Model, batch int) *graph.Field[T] {
 	t.Helper()
 	w, err := graph.NewWeights[float64](m.Spec().Weights, 5)
 	require.NoError(t, err)

@@ -156,6 +156,9 @@ func pullTable(p *ode.Plan, names []string, table []float64, params map[string][
 
 func (c *checkpoint[T]) bytes() int64 {
 	n := int64(c.runner.Bytes()+c.backward.Bytes()) + 8*int64(len(c.table))
+	if f, ok := c.field.(interface{ Bytes() int64 }); ok {
+		n += f.Bytes()
+	}
 	for _, g := range c.ports {
 		n += int64(len(g)) * sizeof[T]()
 	}

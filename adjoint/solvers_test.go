@@ -233,3 +233,6 @@ func requireClose[T adjoint.Float](t testing.TB, want, got []T, tolerance float6
 }
 
 var errTest = errors.New("test")
+
+// errorIsOr says whether an error is one, or can be had as the other.
+func errorIsOr(err, is error, as any) bool { return errors.Is(err, is) || errors.As(err, as) }
