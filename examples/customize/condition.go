@@ -96,7 +96,7 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	sm, field, err := s.sampler(repeat(conceptClass, conceptBatch), insideOther)
+	sm, field, err := s.sampler(repeat(conceptClass, conceptBatch), insideCondition)
 	if err != nil {
 		return nil, err
 	}

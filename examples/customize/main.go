@@ -143,9 +143,9 @@ func (s *study[T]) predict(ctx context.Context, targets []string, stdout io.Writ
 		inside, batch, runs, wrt := insideLatent, len(pairs)*eachPair, 2*latentRuns, []string{"x"}
 		switch t {
 		case "condition":
-			inside, batch, runs, wrt = insideOther, conceptBatch, 2*conceptRuns, []string{"condition"}
+			inside, batch, runs, wrt = insideCondition, conceptBatch, 2*conceptRuns, []string{"condition"}
 		case "weights":
-			inside, batch, runs, wrt = insideOther, boldBatch, 3*boldRuns, matrices(s.model.Spec())
+			inside, batch, runs, wrt = insideWeights, boldBatch, 2*boldRuns, matrices(s.model.Spec())
 		}
 		sm, _, err := s.sampler(make([]int, batch), inside)
 		if err != nil {

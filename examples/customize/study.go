@@ -23,9 +23,10 @@ import (
 
 // Evaluations inside an optimization, and those of every report.
 const (
-	insideLatent = 8
-	insideOther  = 6
-	reported     = 20
+	insideLatent    = 8
+	insideCondition = 6
+	insideWeights   = 12
+	reported        = 20
 )
 
 // A study is all that the targets share: the images, the sampler, a critic that losses may use, and a judge that they

@@ -17,8 +17,9 @@ func sample[T Float](s, g adjoint.States[T]) (x, gx []T, err error) {
 	return x, gx, nil
 }
 
-// Margin is the mean over the batch of relu(margin − (logit of the label − largest other logit)): zero where the critic
-// sees the label clearly. labels is read at every call, so that its elements may change.
+// Margin is the mean over the batch of softplus(margin − m), where m is the logit of the label above the log-sum-exp of all
+// others: near zero where the critic sees the label clearly, and smooth, as its gradient's certificate needs. labels is
+// read at every call, so that its elements may change.
 func Margin[T Float](c *Critic[T], labels []int, margin float64) adjoint.Loss[T] {
 	var gl, pulled []T
 	return func(s, g adjoint.States[T]) (float64, error) {
@@ -34,24 +35,28 @@ func Margin[T Float](c *Critic[T], labels []int, margin float64) adjoint.Loss[T]
 			return 0, err
 		}
 		gl, pulled = sized(gl, len(logits)), sized(pulled, len(x))
-		clear(gl)
 		sum := 0.0
 		for i, label := range labels {
-			row := logits[i*c.classes : (i+1)*c.classes]
-			other := -1
+			row, grad := logits[i*c.classes:(i+1)*c.classes], gl[i*c.classes:(i+1)*c.classes]
+			top := math.Inf(-1)
 			for k, v := range row {
-				if k != label && (other < 0 || v > row[other]) {
-					other = k
+				if k != label {
+					top = max(top, float64(v))
 				}
 			}
-			if short := margin - float64(row[label]-row[other]); short > 0 {
-				sum += short / float64(batch)
-				gl[i*c.classes+label] -= T(1 / float64(batch))
-				gl[i*c.classes+other] += T(1 / float64(batch))
+			total := 0.0
+			for k, v := range row {
+				if k != label {
+					total += math.Exp(float64(v) - top)
+				}
 			}
-		}
-		if sum == 0 {
-			return 0, nil
+			short := margin - (float64(row[label]) - top - math.Log(total))
+			sum += (max(short, 0) + math.Log1p(math.Exp(-math.Abs(short)))) / float64(batch)
+			slope := 1 / (1 + math.Exp(-short)) / float64(batch)
+			for k, v := range row {
+				grad[k] = T(slope * math.Exp(float64(v)-top) / total)
+			}
+			grad[label] = T(-slope)
 		}
 		if err := c.pull(x, pulled, gl, nil); err != nil {
 			return 0, err

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/ebb-go/ebb/train/customize"
+	"github.com/ebb-go/ebb/train/measure"
+)
+
+// realness tells real images from what only looks good to a classifier or a property: an image is plausible if its
+// nearest training image is no further than for 95 % of the training images, each of which has the others.
+type realness[T customize.Float] struct {
+	s     *study[T]
+	train measure.Features
+	limit float64
+}
+
+func (s *study[T]) realness() (*realness[T], error) {
+	x, err := s.pick(s.parts.Train)
+	if err != nil {
+		return nil, err
+	}
+	train, err := measure.Rows(x, len(x)/s.dim, s.dim)
+	if err != nil {
+		return nil, err
+	}
+	d, _, err := measure.LeaveOneOut(train)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(d)
+	return &realness[T]{s, train, d[len(d)*95/100]}, nil
+}
+
+// share is the part of the images that are plausible.
+func (r *realness[T]) share(x []T) (float64, error) {
+	f, err := measure.Rows(x, len(x)/r.s.dim, r.s.dim)
+	if err != nil {
+		return 0, err
+	}
+	d, _, err := measure.Nearest(f, r.train)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, v := range d {
+		if v <= r.limit {
+			n++
+		}
+	}
+	return float64(n) / float64(len(d)), nil
+}
+
+// nearestOf is, for each image, the distance to the nearest training image of a class.
+func (s *study[T]) nearestOf(x []T, classes []int) ([]float64, error) {
+	d := make([]float64, len(classes))
+	for i, class := range classes {
+		var of []int
+		for _, k := range s.parts.Train {
+			if s.images.Labels[k] == class {
+				of = append(of, k)
+			}
+		}
+		y, err := s.pick(of)
+		if err != nil {
+			return nil, err
+		}
+		ref, err := measure.Rows(y, len(of), s.dim)
+		if err != nil {
+			return nil, err
+		}
+		one, err := measure.Rows(x[i*s.dim:(i+1)*s.dim], 1, s.dim)
+		if err != nil {
+			return nil, err
+		}
+		near, _, err := measure.Nearest(one, ref)
+		if err != nil {
+			return nil, err
+		}
+		d[i] = near[0]
+	}
+	return d, nil
+}
