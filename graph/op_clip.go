@@ -72,11 +72,11 @@ func (o clipGrad) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node 
 	return res
 }
 func (o clipGrad) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
-	if o.Quantile != 0 {
-		return b.Fail("%s: the second derivative through a quantile is not available", o)
+	if !clip(o).diagonal() {
+		return b.Fail("%s: the second derivative through a quantile is not available; set Stop", o)
 	}
 	if d[1] == nil {
-		return b.zeros(in[1])
+		return nil
 	}
 	return b.Apply(o, in[0], d[1])
 }
