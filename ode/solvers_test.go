@@ -25,7 +25,7 @@ type method struct {
 
 // methods are all solvers with all options that change the ODE formula.
 func methods() []method {
-	return []method{
+	return append([]method{
 		{"DDIM", ode.DDIM{}, 0, true, false},
 		{"DPM 1M", ode.DPM{Order: 1}, 0, true, false},
 		{"DPM 2M", ode.DPM{}, 1, true, false},
@@ -62,7 +62,7 @@ func methods() []method {
 		{"UniP-2 B1", ode.UniPC{B: ode.B1, NoCorrector: true}, 1, true, false},
 		{"UniP-4", ode.UniPC{Order: 4, NoCorrector: true}, 3, true, false},
 		{"O-BELM", ode.OBELM{}, 1, true, false},
-	}
+	}, families()...)
 }
 
 func compile(t testing.TB, s ode.Solver, p ode.Problem) *ode.Plan {

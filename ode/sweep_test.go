@@ -25,7 +25,7 @@ func swept() []method {
 			ms[i].weightsOnly = true
 		}
 	}
-	return append(ms,
+	return append(append(ms, stochastics()...),
 		method{name: "DDIM η = 0.6", solver: ode.DDIM{Eta: .6}},
 		method{name: "DDIM η = 1", solver: ode.DDIM{Eta: 1}},
 		method{name: "DPM++ 3M, lower final", solver: ode.DPMpp{Order: 3, LowerFinal: true}},
