@@ -63,16 +63,16 @@ func (o permute) Shape(in []Shape) (Shape, error) {
 	if len(o.axes) > 8 {
 		return nil, fmt.Errorf("%d axes; up to 8 are supported", len(o.axes))
 	}
-	sorted := slices.Sorted(slices.Values(o.axes))
-	out := make(Shape, len(o.axes))
-	for i, a := range sorted {
-		if a != i || len(sorted) != len(in[0]) {
-			return nil, fmt.Errorf("%v is no order of the axes of %v", o.axes, in[0])
-		}
-		out[i] = in[0][o.axes[i]]
+	order := make([]int, len(in[0]))
+	for i := range order {
+		order[i] = i
 	}
-	if len(sorted) != len(in[0]) {
+	if !slices.Equal(slices.Sorted(slices.Values(o.axes)), order) {
 		return nil, fmt.Errorf("%v is no order of the axes of %v", o.axes, in[0])
+	}
+	out := make(Shape, len(o.axes))
+	for i, a := range o.axes {
+		out[i] = in[0][a]
 	}
 	return out, nil
 }

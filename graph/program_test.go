@@ -426,8 +426,8 @@ func TestEqualHashesMergeNothing(t *testing.T) {
 	require.Equal(t, x.Hashcode(), hash("x"), "Gorgonia hashes as assumed")
 	seen := map[uint32]string{}
 	var left, right string
-	for i := 0; left == ""; i++ {
-		name := fmt.Sprintf("weight %d", i)
+	for i := uint64(0); left == ""; i++ {
+		name := fmt.Sprintf("weight %x", i*0x9e3779b97f4a7c15)
 		if other, ok := seen[hash(name)]; ok {
 			left, right = other, name
 		}
