@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/models"
@@ -12,8 +13,49 @@ import (
 	"github.com/ebb-go/ebb/ode/exact"
 )
 
-// A network and its weights become one file, and a file becomes a network: nothing has to be known about it.
+// The digits that come with this repository: one of each class, drawn in 20 evaluations, shown to a classifier that took no
+// part in the training.
 func ExampleLoad() {
+	network, weights, _, err := models.Load[float32]("../testdata/digits/flow.safetensors")
+	check(err)
+	cell, err := graph.NewCell(network, weights)
+	check(err)
+	defer cell.Close()
+
+	digits := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+	condition, err := models.Lookup(weights, digits)
+	check(err)
+	null, err := models.Lookup(weights, []int{-1})
+	check(err)
+	field, err := graph.NewField(cell, condition)
+	check(err)
+	guided, err := models.NewGuided(field, condition, null, 2)
+	check(err)
+	spec := network.Spec()
+	plan, err := ode.DPMpp{}.Plan(ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Steps: 20})
+	check(err)
+	noise, err := ode.Latent(plan, ode.Seed[float32]{Key: 1}, 10, spec.Inputs[0].Len())
+	check(err)
+	images, err := ode.Sample(context.Background(), plan, guided, noise, 10)
+	check(err)
+
+	judge, judgeWeights, _, err := models.Load[float32]("../testdata/digits/classifier-b.safetensors")
+	check(err)
+	seen, err := graph.NewCell(judge, judgeWeights)
+	check(err)
+	defer seen.Close()
+	logits := make([]float32, 10*10)
+	check(seen.Eval(10, &graph.Values[float32]{Inputs: [][]float32{images}, Outputs: [][]float32{logits}}))
+	for i := range digits {
+		row := logits[10*i : 10*i+10]
+		fmt.Print(slices.Index(row, slices.Max(row)), " ")
+	}
+	// Output:
+	// 0 1 2 3 4 5 6 7 8 9
+}
+
+// A network and its weights become one file, and a file becomes a network: nothing has to be known about it.
+func ExampleSave() {
 	network, err := models.NewDiT(models.DiTConfig{
 		Channels: 1, Height: 8, Width: 8, Patch: 2, Hidden: 32, Depth: 2, Heads: 4,
 		Condition: 32, Classes: 10, Prediction: ode.FlowVelocity, Schedule: ode.Flow{},

@@ -106,6 +106,27 @@ func TestGuidanceFollowsItsCondition(t *testing.T) {
 	require.Equal(t, y[:guidedDim], z[:guidedDim], "a sample alone is what it was in a batch")
 }
 
+func TestGuidanceAddsToParameters(t *testing.T) {
+	g := newGuided(t, 2)
+	x := normal[float64](guidedBatch*guidedDim, 22)
+	gradient := func(times int) map[string][]float64 {
+		d := ode.Tangent[float64]{Params: map[string][]float64{}}
+		for _, p := range g.Parameters(guidedBatch) {
+			d.Params[p.Name] = make([]float64, p.Len())
+		}
+		for range times {
+			require.NoError(t, g.VJP(&d, x, x, ode.Call[float64]{Batch: guidedBatch, T: []float64{0.4}}))
+		}
+		return d.Params
+	}
+	once, twice := gradient(1), gradient(2)
+	for name := range once {
+		for i, v := range once[name] {
+			require.InDelta(t, 2*v, twice[name][i], 1e-12*(1+math.Abs(v)), name)
+		}
+	}
+}
+
 func TestGuidanceDoesNotAllocate(t *testing.T) {
 	g := newGuided(t, 1.5, 2)
 	x := normal[float64](guidedBatch*guidedDim, 22)

@@ -130,4 +130,20 @@ func checkDerivatives(t *testing.T, f ode.Differentiable[float64], x []float64, 
 	require.NoError(t, f.JVP(dy, x, call, &d))
 	require.InDelta(t, right, dot(ct, dy), 1e-11*(1+math.Abs(right)))
 	require.Equal(t, plain, d.Value, "the value beside the direction")
+
+	// Each direction alone, and their sum.
+	sum := make([]float64, n)
+	part := func(one ode.Tangent[float64]) {
+		single := make([]float64, n)
+		require.NoError(t, f.JVP(single, x, call, &one))
+		for i, v := range single {
+			sum[i] += v
+		}
+	}
+	part(ode.Tangent[float64]{X: d.X, In: d.In})
+	part(ode.Tangent[float64]{T: d.T})
+	for name, p := range d.Params {
+		part(ode.Tangent[float64]{Params: map[string][]float64{name: p}})
+	}
+	require.InDeltaSlice(t, dy, sum, 1e-10*(1+math.Sqrt(dot(dy, dy))))
 }

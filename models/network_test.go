@@ -125,6 +125,22 @@ func TestDiTTaps(t *testing.T) {
 	}
 }
 
+// With one and the same v at every token, attention returns it, whatever q and k are.
+func TestDiTValueTapIsTheValue(t *testing.T) {
+	const batch = 2
+	m := smallDiT(t, 8)
+	f := newField(t, m, perturbed(t, m), conditionOf[float64](m, batch))
+	same := make([]float64, batch*6*8)
+	for i := range same {
+		same[i] = float64(i % 8)
+	}
+	x := normal[float64](batch*48, 22)
+	g := ode.Tangent[float64]{Params: map[string][]float64{"blocks.1.qkv.bias": make([]float64, 24), "blocks.0.qkv.bias": make([]float64, 24)}}
+	require.NoError(t, f.VJP(&g, x, x, ode.Call[float64]{Batch: batch, T: []float64{0.4}, In: []ode.Tap[float64]{{Name: "value1", Data: same}}}))
+	require.InDeltaSlice(t, make([]float64, 24), g.Params["blocks.1.qkv.bias"], 1e-12)
+	require.Greater(t, dot(g.Params["blocks.0.qkv.bias"], g.Params["blocks.0.qkv.bias"]), 1e-3)
+}
+
 func TestFloat32FollowsFloat64(t *testing.T) {
 	const batch = 3
 	for name, m := range networks(t) {

@@ -49,6 +49,9 @@ func writable(path string) error {
 		return fmt.Errorf("%s is a folder; give the name of a file", path)
 	}
 	probe, err := os.CreateTemp(filepath.Dir(path), ".sample-*")
+	if inner := new(fs.PathError); errors.As(err, &inner) { // which names the probe
+		err = inner.Err
+	}
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}

@@ -112,6 +112,11 @@ func TestSheetFollowsItsFlags(t *testing.T) {
 	}
 }
 
+func TestTilesPutChannelsLast(t *testing.T) {
+	x := []float32{1, 2, 10, 20, 100, 200, 3, 4, 30, 40, 300, 400} // two images of 3 channels, 1×2
+	require.Equal(t, [][]float32{{1, 10, 100, 2, 20, 200}, {3, 30, 300, 4, 40, 400}}, tiles(x, []int{3, 1, 2}))
+}
+
 func TestArtifacts(t *testing.T) {
 	model := flow(t, nil)
 	m, w, _, err := models.Load[float32](model)
@@ -279,6 +284,7 @@ func TestEvaluate(t *testing.T) {
 	require.Greater(t, value["p of MMD²"].Real, 0.01)
 	require.Greater(t, value["MMD²"].Samples, 20*max(value["MMD²"].Real, 1e-4))
 	require.Greater(t, value["nearest ratio"].Samples, 1.5)
+	require.InDelta(t, value["nearest"].Samples/value["nearest"].Real, value["nearest ratio"].Samples, 1e-12)
 	require.Less(t, value["coverage"].Samples, 0.1)
 	require.Greater(t, value["coverage"].Real, 0.8)
 }
