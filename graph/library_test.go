@@ -976,3 +976,59 @@ func TestLibraryOutputsAreCopies(t *testing.T) {
 	require.Equal(t, s.values["x0"], p.Output(0))
 	require.Equal(t, []float64{2}, p.Output(2), "a constant stays what it is")
 }
+
+func TestResultsInAnyLayoutAreRead(t *testing.T) {
+	base := func() *tensor.Dense {
+		return tensor.New(tensor.WithShape(2, 3), tensor.WithBacking([]float64{0, 1, 2, 3, 4, 5}))
+	}
+	transposed := base()
+	require.NoError(t, transposed.T())
+	columns, err := base().Slice(nil, tensor.S(1, 3))
+	require.NoError(t, err)
+	fortran := tensor.New(tensor.WithShape(2, 3), tensor.AsFortran([]float64{0, 1, 2, 3, 4, 5}))
+	require.NotEqual(t, []float64{0, 1, 2, 3, 4, 5}, fortran.Float64s(), "stored by columns")
+	for _, c := range []struct {
+		v    gorgonia.Value
+		want []float64
+	}{
+		{base(), []float64{0, 1, 2, 3, 4, 5}},
+		{transposed, []float64{0, 3, 1, 4, 2, 5}},
+		{columns.(*tensor.Dense), []float64{1, 2, 4, 5}},
+		{fortran, []float64{0, 1, 2, 3, 4, 5}},
+		{gorgonia.NewF64(7), []float64{7}},
+		{tensor.New(tensor.FromScalar(8.0)), []float64{8}},
+	} {
+		got, err := contiguous[float64](c.v)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+	_, err = contiguous[float32](base())
+	require.ErrorContains(t, err, "[]float64")
+	_, err = contiguous[float32](transposed)
+	require.Error(t, err)
+}
+
+func TestForwardModeThroughLibraryDerivatives(t *testing.T) {
+	nonStable(t)
+	s := newBench[float64]([][]int{{1, 2, 4, 4}, {3, 2, 3, 3}}, false)
+	y, err := gorgonia.Conv2d(s.x[0], s.x[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1})
+	require.NoError(t, err)
+	pull := s.pulled(y, "u")
+	tangent := s.b.Tangent([]*Node{pull}, s.x[:1], []*Node{s.input("v", []int{1, 2, 4, 4}, false)})[0]
+	require.NoError(t, s.b.Err(), "forward over reverse is a Hessian product, which reverse over reverse cannot give here")
+	p, err := Compile[float64](pull)
+	require.NoError(t, err)
+	moved := make([]float64, 32)
+	for _, name := range p.Inputs() {
+		require.NoError(t, p.Bind(name, s.values[name]))
+	}
+	require.NoError(t, p.Bind("x0", moved))
+	want := slope(func(eps float64) []float64 {
+		for i, x := range s.values["x0"] {
+			moved[i] = x + eps*s.values["v"][i]
+		}
+		require.NoError(t, p.Run())
+		return slices.Clone(p.Output(0))
+	})
+	near(t, want, run[float64](t, s.values, tangent)[0], 1e-8, "tangent of the gradient of a convolution")
+}

@@ -187,6 +187,9 @@ func opOf(n *Node) (Op, bool) {
 
 // args returns the inputs of a node in order.
 func args(n *Node) []*Node {
+	if n.Op() == nil {
+		return nil // and Gorgonia's index, which fills itself, is left alone: many may compile one graph
+	}
 	it := n.Graph().From(n.ID())
 	if it == nil {
 		return nil

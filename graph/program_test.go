@@ -477,7 +477,7 @@ func TestOneGraphServesManyPrograms(t *testing.T) {
 	problems := make([]error, len(results))
 	for k := range results {
 		wg.Go(func() {
-			p, err := Compile[float64](append(outs, b.Named("x"))...)
+			p, err := Compile[float64](slices.Concat(outs, []*Node{b.Named("x")})...)
 			if problems[k] = err; err != nil {
 				return
 			}
