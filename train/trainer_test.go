@@ -247,6 +247,33 @@ func TestNumericErrors(t *testing.T) {
 	}
 }
 
+// A Task is told the seed, the step and the samples, of which an epoch holds each once.
+func TestBatchesReachTheTask(t *testing.T) {
+	task, err := train.Diffusion{}.Task(flowNet(ode.Flow{}, ode.FlowVelocity), clusters(t, 8))
+	require.NoError(t, err)
+	inside, step, seen := task.Fill, 0, map[int]int{}
+	task.Fill = func(in [][]float64, b train.Batch) error {
+		require.Equal(t, uint64(77), b.Seed)
+		require.Equal(t, step, b.Step)
+		require.Len(t, b.Indices, 2)
+		for _, i := range b.Indices {
+			seen[i]++
+		}
+		step++
+		return inside(in, b)
+	}
+	w, err := graph.NewWeights[float32](task.Loss.Spec().Weights, 1)
+	require.NoError(t, err)
+	tr, err := train.New(task, w, train.Config{Steps: 12, Batch: 2, Seed: 77})
+	require.NoError(t, err)
+	defer tr.Close()
+	require.NoError(t, tr.Run(context.Background(), 12))
+	require.Len(t, seen, 8)
+	for i, n := range seen {
+		require.Equal(t, 3, n, "sample %d", i)
+	}
+}
+
 func TestFillErrorsStopTheRun(t *testing.T) {
 	broken := errors.New("no disk")
 	d := clusters(t, 8)
@@ -329,6 +356,9 @@ func TestResumeListsDifferences(t *testing.T) {
 	err = build(labelled(2), train.Diffusion{Dropout: 0.1}).Resume(path)
 	require.ErrorContains(t, err, "task: data is")
 	require.NotContains(t, err.Error(), "objective")
+	d = clusters(t, 512)
+	d.Labels[77] = 1 - d.Labels[77]
+	require.ErrorContains(t, build(labelled(2), train.Diffusion{Dropout: 0.1}).Resume(path), "task: data is")
 	err = build(flowNet(ode.VPLinear{}, ode.Noise), train.Diffusion{Times: train.UShaped{A: 2}}).Resume(path)
 	for _, want := range []string{"inputs is", "prediction is", "schedule is", "train.UShaped{A:2}", `tensor "weight/labels" is surplus there`} {
 		require.ErrorContains(t, err, want)

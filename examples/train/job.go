@@ -30,10 +30,15 @@ type job struct {
 	set      dataset
 	net      graph.Model
 	trainer  *train.Trainer[float32]
-	curve    []float64 // loss of each step
+	curve    []point
 	out      io.Writer
 	reported time.Time
-	wrote    []string
+}
+
+// point is one of the loss curve.
+type point struct {
+	step int
+	loss float64
 }
 
 // network makes the network that the flags describe, and its task.
@@ -71,16 +76,12 @@ func network(o options, set dataset) (graph.Model, *train.Task, error) {
 	return m, task, err
 }
 
-func newJob(o options, set dataset) (*job, error) {
-	m, task, err := network(o, set)
-	if err != nil {
-		return nil, err
-	}
+func newJob(o options, set dataset, m graph.Model, task *train.Task, out io.Writer) (*job, error) {
 	w, err := graph.NewWeights[float32](m.Spec().Weights, o.seed)
 	if err != nil {
 		return nil, err
 	}
-	j := &job{options: o, set: set, net: m}
+	j := &job{options: o, set: set, net: m, out: out}
 	j.trainer, err = train.New(task, w, train.Config{
 		Steps: o.steps, Batch: o.batch, Seed: o.seed,
 		Optimizer:  train.AdamW{Rate: o.rate, Warmup: min(200, o.steps/10), Floor: 0.05, Decay: o.decay, Clip: 1, Average: o.average},
@@ -104,11 +105,13 @@ func (j *job) resume() error {
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	for lines.Scan() && len(j.curve) < j.trainer.Step() {
-		var step int
-		var loss float64
-		if _, err := fmt.Sscanf(lines.Text(), "%d,%g", &step, &loss); err == nil {
-			j.curve = append(j.curve, loss)
+	for lines.Scan() {
+		var p point
+		if _, err := fmt.Sscanf(lines.Text(), "%d,%g", &p.step, &p.loss); err != nil {
+			return fmt.Errorf("train: %s: %q is not step,loss; delete the file to go on without the curve so far", f.Name(), lines.Text())
+		}
+		if p.step <= j.trainer.Step() {
+			j.curve = append(j.curve, p)
 		}
 	}
 	return lines.Err()
@@ -130,7 +133,7 @@ func (j *job) train(ctx context.Context) error {
 }
 
 func (j *job) progress(p train.Progress) {
-	j.curve = append(j.curve, p.Loss)
+	j.curve = append(j.curve, point{p.Step, p.Loss})
 	if now := time.Now(); p.Step == p.Steps || now.Sub(j.reported) > time.Second/2 {
 		j.reported = now
 		fmt.Fprintf(j.out, "\rstep %d of %d  loss %.4f  rate %.2g  %.0f images/s  %v left   ",
@@ -139,19 +142,19 @@ func (j *job) progress(p train.Progress) {
 }
 
 // smooth is the mean of up to 100 losses that end at i.
-func smooth(curve []float64, i int) float64 {
+func smooth(curve []point, i int) float64 {
 	first := max(0, i-99)
 	s := 0.0
-	for _, v := range curve[first : i+1] {
-		s += v
+	for _, p := range curve[first : i+1] {
+		s += p.loss
 	}
 	return s / float64(i+1-first)
 }
 
 func (j *job) saveCurve() error {
 	var b strings.Builder
-	for i, v := range j.curve {
-		fmt.Fprintf(&b, "%d,%g\n", i, v)
+	for _, p := range j.curve {
+		fmt.Fprintf(&b, "%d,%g\n", p.step, p.loss)
 	}
 	if err := os.WriteFile(j.file(curveFile), []byte(b.String()), 0o666); err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -165,7 +168,7 @@ func (j *job) draw(ctx context.Context) error {
 		var line picture.Line
 		for i := range j.curve {
 			if i%max(1, len(j.curve)/400) == 0 || i == len(j.curve)-1 {
-				line.X, line.Y = append(line.X, float64(i+1)), append(line.Y, smooth(j.curve, i))
+				line.X, line.Y = append(line.X, float64(j.curve[i].step)), append(line.Y, smooth(j.curve, i))
 			}
 		}
 		what := "mean square of the velocity's error"

@@ -17,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -60,7 +61,7 @@ type options struct {
 func parse(args []string, help io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("train", flag.ContinueOnError)
-	f.SetOutput(help)
+	f.SetOutput(io.Discard)
 	f.StringVar(&o.data, "data", "", "images: a CSV file of one image a line with its label last, an IDX file, or a folder of PNG files (a subfolder a class)")
 	f.StringVar(&o.labels, "labels", "", "labels of an IDX file of images")
 	f.StringVar(&o.size, "size", "", "height x width, as 8x8: of the images of a CSV file, or to fit PNG files to")
@@ -87,7 +88,13 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&o.judge, "judge", "", "model.safetensors of a classifier, to report on the samples with")
 	f.BoolVar(&o.resume, "resume", false, "go on from the checkpoint in the folder")
 	if err := f.Parse(args); err != nil {
-		return o, err
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(help, "train trains a small image model from a file or a folder of images.")
+			f.SetOutput(help)
+			f.PrintDefaults()
+			return o, err
+		}
+		return o, fmt.Errorf("train: %w; -help lists the flags", err)
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("train: %q is not a flag; all arguments are flags, such as -data %s", f.Arg(0), f.Arg(0))
@@ -106,9 +113,28 @@ func (o options) check() error {
 	}
 	demand(o.data != "", "-data is missing: a CSV or IDX file, or a folder of PNG files")
 	demand(o.out != "", "-out is missing: the folder to write to")
-	demand(o.every >= 1, "-every is %d; it must be at least 1", o.every)
-	demand(o.held >= 0, "-held is %d; it must be at least 0", o.held)
-	demand(o.width >= 0 && o.depth >= 0, "-width is %d and -depth %d; they must be at least 0, where 0 is the default", o.width, o.depth)
+	for _, f := range []struct {
+		name       string
+		v, atLeast int
+	}{{"white", o.white, 1}, {"held", o.held, 0}, {"steps", o.steps, 1}, {"batch", o.batch, 1}, {"every", o.every, 1}, {"shift", o.shift, 0},
+		{"width", o.width, 0}, {"depth", o.depth, 0}, {"heads", o.heads, 1}, {"patch", o.patch, 1}} {
+		demand(f.v >= f.atLeast, "-%s is %d; it must be at least %d", f.name, f.v, f.atLeast)
+	}
+	for _, f := range []struct {
+		name    string
+		v       float64
+		ok      bool
+		allowed string
+	}{
+		{"rate", o.rate, o.rate > 0 && o.rate <= math.MaxFloat64, "above 0 and finite"},
+		{"decay", o.decay, o.decay >= 0 && o.decay <= math.MaxFloat64, "at least 0 and finite"},
+		{"average", o.average, o.average > 0 && o.average < 1, "between 0 and 1"},
+		{"dropout", o.dropout, o.dropout >= 0 && o.dropout <= 1, "from 0 to 1"},
+		{"share", o.share, o.share >= 0 && o.share <= 1, "from 0 to 1"},
+		{"noise", o.noise, o.noise >= 0 && o.noise <= math.MaxFloat64, "at least 0 and finite"},
+	} {
+		demand(f.ok, "-%s is %v; it must be %s", f.name, f.v, f.allowed)
+	}
 	demand(dtypes[o.dtype] != "", "-dtype is %q; f32, f16 and bf16 are possible", o.dtype)
 	demand(o.classifier == "" || o.classifier == "a" || o.classifier == "b", "-classifier is %q; a and b are possible", o.classifier)
 	demand(o.judge == "" || o.classifier == "", "-judge is for flows, not for classifiers")
@@ -126,8 +152,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	net, task, err := network(o, set)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(o.out, 0o777); err != nil {
 		return fmt.Errorf("train: -out: %w", err)
+	}
+	if o.judge != "" {
+		if _, err := os.Stat(o.judge); err != nil {
+			return fmt.Errorf("train: -judge: %w", err)
+		}
 	}
 	_, err = os.Stat(o.file(checkpointFile))
 	switch exists := err == nil; {
@@ -136,7 +171,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case !o.resume && exists:
 		return fmt.Errorf("train: %s has a %s already; -resume goes on with it, another -out begins anew", o.out, checkpointFile)
 	}
-	job, err := newJob(o, set)
+	job, err := newJob(o, set, net, task, out)
 	if err != nil {
 		return err
 	}
@@ -147,7 +182,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "going on after step %d\n", job.trainer.Step())
 	}
-	job.out = out
 	if err := job.train(ctx); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w\ninterrupted; go on with: train %s", err, strings.Join(resuming(args), " "))

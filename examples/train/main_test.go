@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"image"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/models"
+)
+
+const digits = "../../testdata/digits/"
+
+// small are flags of a run of a second.
+func small(out string, more ...string) []string {
+	return append([]string{"-data", digits + "digits.csv.gz", "-out", out, "-steps", "12", "-every", "5", "-batch", "8", "-width", "8", "-depth", "1", "-heads", "2"}, more...)
+}
+
+func content(t *testing.T, dir, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	require.NoError(t, err)
+	return string(b)
+}
+
+func TestFlow(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "folder")
+	var out bytes.Buffer
+	require.NoError(t, run(context.Background(), small(dir, "-dtype", "f16"), &out))
+	for _, want := range []string{"1797 images of 8×8, 1 channels, 10 classes: 1437 to train on, 360 held out", "step 12 of 12", modelFile} {
+		require.Contains(t, out.String(), want)
+	}
+	m, _, metadata, err := models.Load[float32](filepath.Join(dir, modelFile))
+	require.NoError(t, err)
+	require.IsType(t, &models.DiT{}, m)
+	require.Equal(t, "12 steps of 8 images, rate 0.001, seed 1", metadata["trained"])
+	require.Equal(t, 12, strings.Count(content(t, dir, curveFile), "\n"))
+	for _, name := range []string{"loss.png", "samples.png"} {
+		img, err := png.Decode(strings.NewReader(content(t, dir, name)))
+		require.NoError(t, err)
+		require.Greater(t, img.Bounds().Dx(), 300)
+	}
+	err = run(context.Background(), small(dir), io.Discard)
+	require.ErrorContains(t, err, "-resume goes on with it, another -out begins anew")
+}
+
+// stopper cancels at the first report.
+type stopper struct {
+	io.Writer
+	stop func()
+}
+
+func (s stopper) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("step ")) {
+		s.stop()
+	}
+	return s.Writer.Write(p)
+}
+
+// An interrupted run says how to go on, and then ends with the same files.
+func TestInterruptAndResume(t *testing.T) {
+	whole, torn := t.TempDir(), t.TempDir()
+	require.NoError(t, run(context.Background(), small(whole), io.Discard))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err := run(ctx, small(torn), stopper{io.Discard, cancel})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "stopped after 1 of 12 steps")
+	require.ErrorContains(t, err, "go on with: train -data")
+	require.True(t, strings.HasSuffix(err.Error(), "-resume"))
+	require.NoFileExists(t, filepath.Join(torn, modelFile))
+
+	require.ErrorContains(t, run(context.Background(), small(torn, "-resume", "-seed", "2"), io.Discard), `seed is "1" there and "2" here`)
+	var out bytes.Buffer
+	require.NoError(t, run(context.Background(), small(torn, "-resume"), &out))
+	require.Contains(t, out.String(), "going on after step 1")
+	for _, name := range []string{modelFile, checkpointFile, curveFile, "loss.png", "samples.png"} {
+		require.True(t, content(t, whole, name) == content(t, torn, name), name)
+	}
+}
+
+func TestClassifiers(t *testing.T) {
+	sizes := map[string]int{}
+	for _, half := range []string{"a", "b"} {
+		dir := t.TempDir()
+		var out bytes.Buffer
+		require.NoError(t, run(context.Background(), []string{"-data", digits + "digits.csv.gz", "-out", dir, "-steps", "150", "-batch", "32", "-classifier", half}, &out))
+		require.Contains(t, out.String(), "of 360 held-out images")
+		require.Contains(t, out.String(), map[string]string{"a": ": 719 to train on", "b": ": 718 to train on"}[half])
+		m, w, _, err := models.Load[float32](filepath.Join(dir, modelFile))
+		require.NoError(t, err)
+		set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
+		require.NoError(t, err)
+		share, err := accuracy(m, w, set.held)
+		require.NoError(t, err)
+		require.Greater(t, share, 0.8)
+		sizes[half] = w.Len()
+		require.NoFileExists(t, filepath.Join(dir, "samples.png"))
+	}
+	require.NotEqual(t, sizes["a"], sizes["b"])
+}
+
+// Pictures of one's own, in colour and without classes, are enough.
+func TestFolderOfPictures(t *testing.T) {
+	pictures, dir := t.TempDir(), t.TempDir()
+	for i := range 12 {
+		img := image.NewNRGBA(image.Rect(0, 0, 6, 4))
+		for k := range img.Pix {
+			img.Pix[k] = uint8(k*i*7) | 1
+			if k%4 == 3 {
+				img.Pix[k] = 255
+			}
+		}
+		f, err := os.Create(filepath.Join(pictures, string(rune('a'+i))+".png"))
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, img))
+		require.NoError(t, f.Close())
+	}
+	var out bytes.Buffer
+	require.NoError(t, run(context.Background(), []string{"-data", pictures, "-out", dir, "-steps", "3", "-width", "8", "-depth", "1"}, &out))
+	require.Contains(t, out.String(), "12 images of 4×6, 3 channels")
+	m, _, _, err := models.Load[float32](filepath.Join(dir, modelFile))
+	require.NoError(t, err)
+	_, conditional := m.Spec().Input(graph.Condition)
+	require.False(t, conditional)
+	require.FileExists(t, filepath.Join(dir, "samples.png"))
+}
+
+func TestErrors(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file.csv")
+	require.NoError(t, os.WriteFile(file, []byte("1,2,3\n"), 0o666))
+	rows := []struct {
+		want string
+		args []string
+	}{
+		{"-data is missing", []string{"-out", dir}},
+		{"-out is missing", []string{"-data", file}},
+		{"flag provided but not defined: -size8", []string{"-size8"}},
+		{`invalid value "x" for flag -steps`, []string{"-steps", "x"}},
+		{`"more" is not a flag`, []string{"more"}},
+		{"-data: stat /no/such", []string{"-data", "/no/such", "-out", dir}},
+		{"-size is missing", []string{"-data", file, "-out", dir}},
+		{`-size is "8"`, []string{"-data", file, "-out", dir, "-size", "8"}},
+		{`-size is "8x8x"`, []string{"-data", file, "-out", dir, "-size", "8x8x"}},
+		{"data: " + file, []string{"-data", file, "-out", dir, "-size", "2x2"}},
+		{"-labels is for IDX files", []string{"-data", file, "-out", dir, "-size", "1x2", "-labels", file}},
+		{"no.safetensors", small(dir, "-judge", filepath.Join(dir, "no.safetensors"))},
+		{"-judge is for flows", small(dir, "-judge", "x", "-classifier", "a")},
+		{"-resume: " + dir + " has no checkpoint.safetensors", small(dir, "-resume")},
+		{`-classifier is "c"`, small(dir, "-classifier", "c")},
+		{`-dtype is "f8"`, small(dir, "-dtype", "f8")},
+		{"-steps is 0", small(dir, "-steps", "0")},
+		{"-batch is 0", small(dir, "-batch", "0")},
+		{"-every is 0", small(dir, "-every", "0")},
+		{"-held is -1", small(dir, "-held", "-1")},
+		{"-white is 0", small(dir, "-white", "0")},
+		{"-shift is -1", small(dir, "-shift", "-1")},
+		{"-width is -1", small(dir, "-width", "-1")},
+		{"-depth is -1", small(dir, "-depth", "-1")},
+		{"-heads is 0", small(dir, "-heads", "0")},
+		{"-patch is 0", small(dir, "-patch", "0")},
+		{"-rate is NaN", small(dir, "-rate", "NaN")},
+		{"-decay is -1", small(dir, "-decay", "-1")},
+		{"-average is 1", small(dir, "-average", "1")},
+		{"-dropout is 2", small(dir, "-dropout", "2")},
+		{"-share is -1", small(dir, "-share", "-1")},
+		{"-noise is +Inf", small(dir, "-noise", "+Inf")},
+		{"-steps is -1; it must be at least 1\ntrain: -batch is -2", small(dir, "-steps", "-1", "-batch", "-2")},
+		{"Patch is 3, which does not divide", small(dir, "-patch", "3")},
+		{"not a multiple of Heads", small(dir, "-heads", "3")},
+		{"Shift is 8", small(dir, "-shift", "8")},
+		{file, small(file)},
+	}
+	if runtime.GOOS == "linux" {
+		rows = append(rows, struct {
+			want string
+			args []string
+		}{"no checkpoint can be written to /proc/checkpoint.safetensors", small("/proc")}) // where even root makes no file
+	}
+	for _, row := range rows {
+		require.ErrorContains(t, run(context.Background(), row.args, io.Discard), row.want)
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "nothing is written by a run that cannot begin")
+
+	var out bytes.Buffer
+	require.True(t, errors.Is(run(context.Background(), []string{"-help"}, &out), flag.ErrHelp))
+	require.Contains(t, out.String(), "-classifier")
+}

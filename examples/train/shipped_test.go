@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"io"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/rng"
+	"github.com/ebb-go/ebb/models"
+	"github.com/ebb-go/ebb/ode"
+)
+
+func shipped(t *testing.T, name string) (graph.Model, *graph.Weights[float32]) {
+	t.Helper()
+	m, w, _, err := models.Load[float32](digits + name + ".safetensors")
+	require.NoError(t, err)
+	return m, w
+}
+
+// The flow that comes with the library samples digits: a judge that it never met sees the class asked for, the samples are
+// not told from held-out images, and they are no copies of the training images.
+func TestShippedFlow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("2000 samples")
+	}
+	set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
+	require.NoError(t, err)
+	m, w := shipped(t, "flow")
+	judge, judgeWeights := shipped(t, "classifier-b")
+	r, err := assess(context.Background(), m, w, judge, judgeWeights, set, 2000, 1)
+	require.NoError(t, err)
+	t.Log(r)
+	require.GreaterOrEqual(t, r.agreement.Overall, 0.94)
+	require.GreaterOrEqual(t, r.agreement.PerClass[r.agreement.Worst], 0.8)
+	require.Greater(t, r.p, 0.01)
+	require.GreaterOrEqual(t, r.nearest, 0.9*r.real)
+	require.InDelta(t, 1, r.diversity, 0.1)
+}
+
+func TestShippedClassifiers(t *testing.T) {
+	set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
+	require.NoError(t, err)
+	for _, name := range []string{"classifier-a", "classifier-b"} {
+		m, w := shipped(t, name)
+		share, err := accuracy(m, w, set.held)
+		require.NoError(t, err)
+		t.Logf("%s: %.1f %%", name, 100*share)
+		require.GreaterOrEqual(t, share, 0.97)
+	}
+}
+
+// The exact ∂u/∂t of the shipped flow points where u goes over ±0.01: what knots, time warps and solvers of high order rest
+// on. Sinusoids of too high a frequency would spoil it and nothing else.
+func TestShippedFlowIsSmoothInTime(t *testing.T) {
+	set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
+	require.NoError(t, err)
+	m, w32 := shipped(t, "flow")
+	w := graph.ConvertWeights[float64](w32)
+	n, size := 64, set.held.Size()
+	condition, err := models.Lookup(w, set.held.Labels[:n])
+	require.NoError(t, err)
+	cell, err := graph.NewCell(m, w)
+	require.NoError(t, err)
+	defer cell.Close()
+	f, err := graph.NewField(cell, condition)
+	require.NoError(t, err)
+	ones := make([]float64, n)
+	for i := range ones {
+		ones[i] = 1
+	}
+	for _, at := range []float64{0.1, 0.3, 0.5, 0.7, 0.9} {
+		x := make([]float64, n*size)
+		rng.Normal(x, 1, 1, 1)
+		for i := range x {
+			x[i] = at*x[i] + (1-at)*float64(set.held.Pixels[i])
+		}
+		u := func(t64 float64) []float64 {
+			y := make([]float64, len(x))
+			require.NoError(t, f.Eval(y, x, ode.Call[float64]{Batch: n, T: []float64{t64}}))
+			return y
+		}
+		exact := make([]float64, len(x))
+		require.NoError(t, f.JVP(exact, x, ode.Call[float64]{Batch: n, T: []float64{at}}, &ode.Tangent[float64]{T: ones}))
+		up, down := u(at+0.01), u(at-0.01)
+		var ab, aa, bb float64
+		for i, a := range exact {
+			b := (up[i] - down[i]) / 0.02
+			ab, aa, bb = ab+a*b, aa+a*a, bb+b*b
+		}
+		cosine := ab / math.Sqrt(aa*bb)
+		t.Logf("t = %v: %.4f", at, cosine)
+		require.GreaterOrEqual(t, cosine, 0.98)
+	}
+}
