@@ -177,6 +177,10 @@ func (a *Adjoint[T]) Gradient(ctx context.Context, in Inputs[T], loss Loss[T]) (
 		return nil, err
 	}
 	defer a.end()
+	return a.gradient(ctx, in, loss)
+}
+
+func (a *Adjoint[T]) gradient(ctx context.Context, in Inputs[T], loss Loss[T]) (*Result[T], error) {
 	a.in = in
 	r := &a.result
 	var err error

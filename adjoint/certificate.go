@@ -28,13 +28,13 @@ type Check struct {
 	Step      float64 // on whose plateau it was read off
 	Norm      float64 // ‖g‖
 
-	// Error is |Predicted − Measured|, as far as it goes beyond the rounding u·|Loss|/Step of the quotient itself,
-	// relative to max(|⟨g, δ⟩|, ‖g‖/√D): a direction that happens to be orthogonal to the gradient neither flatters
-	// nor damns. Where the gradient is zero and the quotient is not, it is 1.
+	// Error is |Predicted − Measured| relative to max(|⟨g, δ⟩|, ‖g‖/√D): a direction that happens to be orthogonal to the
+	// gradient neither flatters nor damns. Where the gradient is zero and the quotient is above its rounding, it is 1.
 	Error float64
 
-	// Resolution is what the quotients on the plateau differ by, on the same scale: much below it an Error says nothing,
-	// far above the bar it means that no step was small enough, or rounding too coarse.
+	// Resolution is what the quotient is uncertain by, on the same scale: what those on the plateau differ by, and the
+	// rounding u·|Loss|/Step of each. An Error below it says nothing; a Resolution far above the bar means that no step was
+	// small enough, or rounding too coarse.
 	Resolution float64
 }
 
@@ -70,33 +70,21 @@ type Certification struct {
 	Restrict []string
 }
 
-// Certify checks the gradient r, which must be the last result of a for these inputs and this loss, and notes the outcome
-// in it. It costs one solve, and two a level and name. Parameters of the field are moved and put back. Controllers are not
-// rerun: the plan is.
+// Certify is [Adjoint.Gradient] with a certificate, which is in the result. It costs, beside the gradient, one solve, and
+// two a level and name. Parameters of the field are moved and put back. Controllers are not rerun: the plan is.
 //
-// It is an error if the value comes out another one than it did: a loss, noise or field that is not the same function
+// It is an error if the value comes out another one than before: a loss, noise or field that is not the same function
 // when it is asked again cannot be differenced.
-func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], r *Result[T], o Certification) (*Certificate, error) {
-	if err := a.begin(); err != nil {
-		return nil, err
+func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], o Certification) (*Result[T], error) {
+	unit, step, levels := 0x1p-52, 0.05, 7
+	if sizeof[T]() == 4 {
+		unit, step, levels = 0x1p-23, 0.5, 4
 	}
-	defer a.end()
-	if r != &a.result {
-		return nil, errors.New("adjoint: Certify needs the last result of the same Adjoint")
-	}
-	var x T
-	_, single := any(x).(float32)
 	if o.Step == 0 {
-		o.Step = 0.05
-		if single {
-			o.Step = 0.5
-		}
+		o.Step = step
 	}
 	if o.Levels == 0 {
-		o.Levels = 7
-		if single {
-			o.Levels = 4
-		}
+		o.Levels = levels
 	}
 	if !(o.Step > 0) || o.Levels < 2 {
 		return nil, fmt.Errorf("adjoint: certification with step %g and %d levels; a positive step and at least 2 are needed", o.Step, o.Levels)
@@ -106,21 +94,26 @@ func (a *Adjoint[T]) Certify(ctx context.Context, in Inputs[T], loss Loss[T], r 
 			return nil, fmt.Errorf("adjoint: Restrict names %q, which is not in Wrt %q", name, a.problem.Wrt)
 		}
 	}
+	if err := a.begin(); err != nil {
+		return nil, err
+	}
+	defer a.end()
+	r, err := a.gradient(ctx, in, loss)
+	if err != nil {
+		return nil, err
+	}
 	// The runs below overwrite what the result points at: keep it, as it is to stay and to be compared.
 	for name, g := range r.Gradients {
 		r.Gradients[name] = slices.Clone(g)
 	}
 	r.States = r.States.clone()
-	c := &certifier[T]{a: a, ctx: ctx, in: in, loss: loss, o: o, cert: &Certificate{}, loss0: r.Loss, unit: 0x1p-52}
-	if single {
-		c.unit = 0x1p-23
-	}
+	c := &certifier[T]{a: a, ctx: ctx, in: in, loss: loss, o: o, cert: &Certificate{}, loss0: r.Loss, unit: unit}
 	c.in.Observe = nil
 	if err := c.all(r); err != nil {
 		return nil, err
 	}
 	r.Certificate = c.cert
-	return c.cert, nil
+	return r, nil
 }
 
 func (s States[T]) clone() States[T] {
@@ -299,10 +292,14 @@ func (c *certifier[T]) tensor(name string, g []T, f func(d []float64, h float64)
 
 func (c *certifier[T]) note(name string, predicted, measured, step, unsure, norm float64, n int) {
 	k := Check{Name: name, Predicted: predicted, Measured: measured, Step: step, Norm: norm}
-	k.Error, k.Resolution = max(0, math.Abs(predicted-measured)-c.unit*math.Abs(c.loss0)/step), unsure
+	rounding := c.unit * math.Abs(c.loss0) / step
+	k.Error, k.Resolution = math.Abs(predicted-measured), unsure+rounding
 	size := max(math.Abs(predicted), norm/math.Sqrt(float64(n)))
-	if size == 0 {
+	if size == 0 && math.Abs(measured) > rounding {
 		size = math.Abs(measured)
+	}
+	if size == 0 {
+		k.Error = 0
 	}
 	if size > 0 {
 		k.Error /= size

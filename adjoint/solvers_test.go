@@ -154,11 +154,13 @@ func TestGradientOfEverySolverAgreesWithDifferences(t *testing.T) {
 						a, err := adjoint.New(adjoint.Problem[float64]{Plan: plan, Field: f, Batch: batch, Dim: dim, Wrt: wrt, Knots: []int{1, 2}})
 						require.NoError(t, err, what)
 						in := start[float64](plan, batch*dim)
-						r, err := a.Gradient(t.Context(), in, quadratic)
+						r, err := a.Certify(t.Context(), in, quadratic, adjoint.Certification{})
 						require.NoError(t, err, what)
-						c, err := a.Certify(t.Context(), in, quadratic, r, adjoint.Certification{})
-						require.NoError(t, err, what)
+						c := r.Certificate
 						for _, k := range c.Checks {
+							if s.name == "DDIM η = 1" && k.Name == "x" && k.Norm < 1e-15 {
+								continue // from α = 0 all of x is replaced by noise, but for rounding
+							}
 							bar := 1e-7
 							if s.coupled || k.Name == "knots" {
 								bar = 1e-6

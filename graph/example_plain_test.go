@@ -84,19 +84,12 @@ func ExamplePlain() {
 		fmt.Println(err)
 		return
 	}
-	in := adjoint.Inputs[float64]{Ports: map[string][]float64{"x": {0.5, -1}}}
-	loss := adjoint.Dot([]float64{1, 2})
-	r, err := a.Gradient(ctx, in, loss)
+	r, err := a.Certify(ctx, adjoint.From([]float64{0.5, -1}), adjoint.Dot([]float64{1, 2}), adjoint.Certification{})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	c, err := a.Certify(ctx, in, loss, r, adjoint.Certification{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(r.NFE, "evaluations,", r.VJP, "products; certified to 1e-8:", c.Worst() < 1e-8)
+	fmt.Println(r.NFE, "evaluations,", r.VJP, "products; certified to 1e-8:", r.Certificate.Worst() < 1e-8)
 	// Output: 10 evaluations, 10 products; certified to 1e-8: true
 }
 

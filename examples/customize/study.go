@@ -48,48 +48,51 @@ type study[T customize.Float] struct {
 }
 
 // open loads the digits, the flow and both classifiers from a folder.
-func open[T customize.Float](dir string, seed uint64, log io.Writer) (s *study[T], err error) {
-	s = &study[T]{seed: seed, quick: 1, log: log}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	if s.images, err = data.Digits(filepath.Join(dir, "digits.csv.gz")); err != nil {
+func open[T customize.Float](dir string, seed uint64, log io.Writer) (*study[T], error) {
+	s := &study[T]{seed: seed, quick: 1, log: log}
+	if err := s.load(dir); err != nil {
+		s.Close()
 		return nil, err
+	}
+	return s, nil
+}
+
+func (s *study[T]) load(dir string) (err error) {
+	if s.images, err = data.Digits(filepath.Join(dir, "digits.csv.gz")); err != nil {
+		return err
 	}
 	if s.parts, err = data.DigitsParts(s.images); err != nil {
-		return nil, err
+		return err
 	}
 	if s.model, s.weights, _, err = models.Load[T](filepath.Join(dir, "flow.safetensors")); err != nil {
-		return nil, err
+		return err
 	}
 	if s.cell, err = graph.NewCell(s.model, s.weights); err != nil {
-		return nil, err
+		return err
 	}
 	s.close = append(s.close, s.cell.Close)
 	spec := s.model.Spec()
 	condition, ok := spec.Input(graph.Condition)
 	x, _ := spec.Input(graph.X)
 	if !ok || x.Len() != s.images.Size() {
-		return nil, fmt.Errorf("the network in %s is not a conditional one for images of %d×%d", dir, s.images.Height, s.images.Width)
+		return fmt.Errorf("the network in %s is not a conditional one for images of %d×%d", dir, s.images.Height, s.images.Width)
 	}
 	s.dim, s.width = x.Len(), condition.Len()
 	for name, critic := range map[string]**customize.Critic[T]{"classifier-a.safetensors": &s.critic, "classifier-b.safetensors": &s.judge} {
 		m, w, _, err := models.Load[T](filepath.Join(dir, name))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c, err := graph.NewCell(m, w)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.close = append(s.close, c.Close)
 		if *critic, err = customize.NewCritic(c); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // Close ends the workers.
@@ -188,16 +191,11 @@ func (s *study[T]) certify(ctx context.Context, sm customize.Sampler[T], wrt []s
 	if err != nil {
 		return 0, 0, err
 	}
-	in := adjoint.Inputs[T]{Ports: map[string][]T{"x": x}}
-	r, err := a.Gradient(ctx, in, loss)
+	r, err := a.Certify(ctx, adjoint.From(x), loss, adjoint.Certification{Seed: s.seed})
 	if err != nil {
 		return 0, 0, err
 	}
-	c, err := a.Certify(ctx, in, loss, r, adjoint.Certification{Seed: s.seed})
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, k := range c.Checks {
+	for _, k := range r.Certificate.Checks {
 		if k.Name == "knots" {
 			knots = k.Error
 		} else {
