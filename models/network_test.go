@@ -2,6 +2,7 @@ package models
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,24 @@ func TestDiTTaps(t *testing.T) {
 	}
 }
 
+// The last tap of the deepest network is as good as the first.
+func TestDiTDeepestTap(t *testing.T) {
+	m, err := NewDiT(DiTConfig{Channels: 1, Height: 4, Width: 4, Patch: 2, Hidden: 4, Depth: maxTaps / 2, Heads: 2, TimeFeatures: 4, Schedule: ode.Flow{}})
+	require.NoError(t, err)
+	f := newField(t, m, perturbed(t, m), nil)
+	name := value(maxTaps/2 - 1)
+	g := ode.Tangent[float64]{In: []ode.Tap[float64]{{Name: name, Data: make([]float64, 16)}}}
+	inner, x := normal[float64](16, 2), normal[float64](16, 1)
+	call := ode.Call[float64]{Batch: 1, T: []float64{0.5}, In: []ode.Tap[float64]{{Name: name, Data: inner}}}
+	require.NoError(t, f.VJP(&g, x, x, call))
+	y := make([]float64, 16)
+	for i := range inner {
+		fd := difference(&inner[i], 1e-3, func() float64 { require.NoError(t, f.Eval(y, x, call)); return dot(x, y) })
+		require.InDelta(t, fd, g.In[0].Data[i], 1e-8*(1+math.Abs(fd)))
+	}
+	require.Greater(t, dot(g.In[0].Data, g.In[0].Data), 1e-6)
+}
+
 // With one and the same v at every token, attention returns it, whatever q and k are.
 func TestDiTValueTapIsTheValue(t *testing.T) {
 	const batch = 2
@@ -212,7 +231,7 @@ func TestNetworkConfigErrors(t *testing.T) {
 		{"DiT: Patch is 5, which does not divide Height 28 and Width 28", func(c *DiTConfig) { c.Patch = 5 }, nil},
 		{"DiT: Hidden is 128, which is not a multiple of Heads, 3", func(c *DiTConfig) { c.Heads = 3 }, nil},
 		{"DiT: Heads is 0", func(c *DiTConfig) { c.Heads = 0 }, nil},
-		{"DiT: Depth is 33; 1 to 32 are possible", func(c *DiTConfig) { c.Depth = 33 }, nil},
+		{"DiT: Depth is 17; 1 to 16 are possible", func(c *DiTConfig) { c.Depth = 17 }, nil},
 		{"DiT: Ratio is -1", func(c *DiTConfig) { c.Ratio = -1 }, nil},
 		{"Classes is 10 and Condition 0", func(c *DiTConfig) { c.Condition = 0 }, nil},
 		{"TimeFeatures is 7", func(c *DiTConfig) { c.TimeFeatures = 7 }, nil},
