@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ebb-go/ebb/adjoint"
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/internal/kernels"
 	"github.com/ebb-go/ebb/internal/picture"
@@ -90,7 +91,7 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	loss := sum(weighted[T]{1, byCritic}, weighted[T]{1, byPixels})
+	loss := adjoint.Sum(adjoint.Weighted[T]{Weight: 1, Loss: byCritic}, adjoint.Weighted[T]{Weight: 1, Loss: byPixels})
 
 	start, err := models.Lookup(s.weights, []int{conceptClass})
 	if err != nil {

@@ -60,7 +60,7 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	loss := sum(weighted[T]{1, customize.Margin(s.critic, to, margin)}, weighted[T]{staying, customize.Stay(real)})
+	loss := adjoint.Sum(adjoint.Weighted[T]{Weight: 1, Loss: customize.Margin(s.critic, to, margin)}, adjoint.Weighted[T]{Weight: staying, Loss: customize.Stay(real)})
 	r, err := customize.Latent(ctx, sm, z, loss, s.options("latent: edit by gradient", latentRuns, latentRate))
 	if err != nil {
 		return nil, err

@@ -160,7 +160,7 @@ func (s *study[T]) predict(ctx context.Context, targets []string, stdout io.Writ
 		var each time.Duration
 		for range 2 { // the first compiles
 			began := time.Now()
-			r, err := a.Gradient(ctx, adjoint.Inputs[T]{Ports: map[string][]T{"x": x}}, customize.Stay(x))
+			r, err := a.Gradient(ctx, adjoint.From(x), customize.Stay(x))
 			if err != nil {
 				return err
 			}

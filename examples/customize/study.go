@@ -210,32 +210,6 @@ func value[T customize.Float](loss adjoint.Loss[T], x []T) (float64, error) {
 	return loss(adjoint.States[T]{Outputs: map[string][]T{"x": x}}, adjoint.States[T]{Outputs: map[string][]T{"x": make([]T, len(x))}})
 }
 
-// sum adds losses with weights.
-func sum[T customize.Float](losses ...weighted[T]) adjoint.Loss[T] {
-	return func(s, g adjoint.States[T]) (float64, error) {
-		total := 0.0
-		x, gx := s.Outputs["x"], g.Outputs["x"]
-		part := make([]T, len(x))
-		for _, l := range losses {
-			clear(part)
-			v, err := l.loss(s, adjoint.States[T]{Outputs: map[string][]T{"x": part}})
-			if err != nil {
-				return 0, err
-			}
-			total += l.weight * v
-			for i, d := range part {
-				gx[i] += T(l.weight) * d
-			}
-		}
-		return total, nil
-	}
-}
-
-type weighted[T customize.Float] struct {
-	weight float64
-	loss   adjoint.Loss[T]
-}
-
 // share is the part of the images that the judge puts in the class asked for.
 func (s *study[T]) share(x []T, labels []int) (float64, error) {
 	seen, err := s.judge.Classify(x)

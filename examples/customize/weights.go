@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ebb-go/ebb/adjoint"
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/internal/picture"
 	"github.com/ebb-go/ebb/models"
@@ -42,7 +43,7 @@ func (s *study[T]) bold(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	loss := sum(weighted[T]{boldPull, customize.InkTarget[T](ink, want)}, weighted[T]{boldKeep, customize.CrossEntropy(s.critic, labels)})
+	loss := adjoint.Sum(adjoint.Weighted[T]{Weight: boldPull, Loss: customize.InkTarget[T](ink, want)}, adjoint.Weighted[T]{Weight: boldKeep, Loss: customize.CrossEntropy(s.critic, labels)})
 	begin := func(k int) error { // every class twice a batch
 		for i := range labels {
 			labels[i] = i % s.images.Classes
