@@ -56,6 +56,8 @@ type variant[T Float] struct {
 	outputs    uint64 // cotangents given
 	values     uint64 // outputs written
 	use, offer uint64 // taps replaced, taps read
+	tapsIn     uint64 // replaced taps of which the same is wanted or given
+	tapsOut    uint64 // and taps read
 	weights    []bool // gradients wanted, or directions given
 
 	nodes    []*Node // outputs of the programs
@@ -315,16 +317,14 @@ func (c *Cell[T]) variant(k kind, size int, v, d *Values[T]) (*variant[T], error
 	clear(c.asked)
 	if d != nil {
 		ask.inputs, ask.outputs = present(d.Inputs), present(d.Outputs)
-		// Which taps have a cotangent or a direction is part of the question.
-		ask.inputs |= c.tapBits(d.In) << 32
-		ask.outputs |= c.tapBits(d.Out) << 32
+		ask.tapsIn, ask.tapsOut = c.tapBits(d.In), c.tapBits(d.Out)
 		for i, w := range c.spec.Weights {
 			c.asked[i] = d.Weights[w.Name] != nil
 		}
 	}
 	for _, have := range c.variants {
 		if have.kind == k && have.size == size && have.inputs == ask.inputs && have.outputs == ask.outputs && have.values == ask.values &&
-			have.use == ask.use && have.offer == ask.offer && slices.Equal(have.weights, ask.weights) {
+			have.use == ask.use && have.offer == ask.offer && have.tapsIn == ask.tapsIn && have.tapsOut == ask.tapsOut && slices.Equal(have.weights, ask.weights) {
 			return have, nil
 		}
 	}
@@ -340,11 +340,7 @@ func (c *Cell[T]) variant(k kind, size int, v, d *Values[T]) (*variant[T], error
 
 // compile builds the network, its derivative if one is asked for, and a program a worker.
 func (c *Cell[T]) compile(v *variant[T]) error {
-	tapsIn, tapsOut := v.inputs>>32, v.outputs>>32
-	offer := v.offer
-	if v.kind != forward {
-		offer |= tapsOut
-	}
+	offer := v.offer | v.tapsOut
 	net, err := build[T](c.model, v.size, v.use, offer)
 	if err != nil {
 		return err
@@ -397,7 +393,7 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 		}
 	}
 	for i, p := range c.spec.Taps {
-		if tapsIn>>i&1 != 0 && net.use[p.Name] != nil {
+		if v.tapsIn>>i&1 != 0 && net.use[p.Name] != nil {
 			wrt, what = append(wrt, net.use[p.Name]), append(what, binding{roleUseTangent, i, p.Len()})
 		}
 	}
@@ -409,7 +405,7 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 		}
 	}
 	for i, p := range c.spec.Taps {
-		if tapsOut>>i&1 != 0 {
+		if v.tapsOut>>i&1 != 0 {
 			outs, outWhat = append(outs, net.tapped[p.Name]), append(outWhat, binding{roleOfferCotangent, i, p.Len()})
 		}
 	}

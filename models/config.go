@@ -11,7 +11,7 @@ const (
 	output           = "prediction" // what a diffusion network gives
 	normEps          = 1e-6         // as in the original of DiT
 	defaultFrequency = 50           // radians per unit of time, see DiT
-	maxTaps          = 32           // that a graph.Cell keeps apart when it differentiates
+	maxTaps          = 64           // that a graph.Cell keeps apart when it differentiates
 )
 
 // defaults puts a default in the place of zero.

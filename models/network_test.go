@@ -231,7 +231,7 @@ func TestNetworkConfigErrors(t *testing.T) {
 		{"DiT: Patch is 5, which does not divide Height 28 and Width 28", func(c *DiTConfig) { c.Patch = 5 }, nil},
 		{"DiT: Hidden is 128, which is not a multiple of Heads, 3", func(c *DiTConfig) { c.Heads = 3 }, nil},
 		{"DiT: Heads is 0", func(c *DiTConfig) { c.Heads = 0 }, nil},
-		{"DiT: Depth is 17; 1 to 16 are possible", func(c *DiTConfig) { c.Depth = 17 }, nil},
+		{"DiT: Depth is 33; 1 to 32 are possible", func(c *DiTConfig) { c.Depth = 33 }, nil},
 		{"DiT: Ratio is -1", func(c *DiTConfig) { c.Ratio = -1 }, nil},
 		{"Classes is 10 and Condition 0", func(c *DiTConfig) { c.Condition = 0 }, nil},
 		{"TimeFeatures is 7", func(c *DiTConfig) { c.TimeFeatures = 7 }, nil},

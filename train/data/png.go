@@ -16,9 +16,9 @@ type Inversion int
 const (
 	// InvertAuto inverts grey pictures whose borders are light on average, such
 	// as scanned ink on paper; colour stays as it is.
-	InvertAuto Inversion = iota
-	InvertNever
-	InvertAlways
+	InvertAuto   Inversion = iota
+	InvertNever            // keeps light and dark as they are
+	InvertAlways           // exchanges light and dark
 )
 
 // FitOptions says what pictures from elsewhere are made to fit. The zero value
