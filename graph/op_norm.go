@@ -87,10 +87,10 @@ func (o normalizeGrad) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
 	return simpleJVP(b, o, in, d)
 }
 
-// gate is x ⊙ (offset + s): x (batch, …, width), s (batch, width). modulate adds a shift of the shape of s; gatedAdd is
+// gate is x ⊙ s, or x ⊙ (1 + s) with one set: x (batch, …, width), s (batch, width). modulate adds a shift of the shape of s; gatedAdd is
 // h + x ⊙ s; tokenDot is the sum of x ⊙ y over the axes between, which is what the gradient to s is.
 type (
-	gate     struct{ offset float64 }
+	gate     struct{ one bool }
 	modulate struct{}
 	gatedAdd struct{}
 	tokenDot struct{}
@@ -121,23 +121,34 @@ func gateDims(x Shape) (batch, tokens, width int) {
 	return batch, x.TotalSize() / (batch * width), width
 }
 
-func (o gate) String() string                  { return fmt.Sprintf("gate[%g]", o.offset) }
+func (o gate) String() string {
+	if o.one {
+		return "gate[1+]"
+	}
+	return "gate"
+}
 func (o gate) Shape(in []Shape) (Shape, error) { return gateShape(in[0], in[1]) }
 func (o gate) Bind(in []Shape) Kernel {
-	return Kernel{F32: gateKernel[float32](in[0], o.offset), F64: gateKernel[float64](in[0], o.offset), InPlace: []int{0}}
+	return Kernel{F32: gateKernel[float32](in[0], o.one), F64: gateKernel[float64](in[0], o.one), InPlace: []int{0}}
 }
-func gateKernel[T Float](x Shape, offset float64) func(dst []T, src [][]T, _ []T) {
+func gateKernel[T Float](x Shape, one bool) func(dst []T, src [][]T, _ []T) {
 	batch, tokens, width := gateDims(x)
 	return func(dst []T, src [][]T, _ []T) {
+		if one {
+			copy(dst, src[0])
+		}
 		for i := range batch * tokens {
 			s := src[1][i/tokens*width:][:width]
 			d, x := dst[i*width:][:width], src[0][i*width:][:width]
-			for j, v := range s {
-				d[j] = x[j] * (T(offset) + v)
+			if one {
+				kernels.MulAdd(d, x, s)
+			} else {
+				kernels.Mul(d, x, s)
 			}
 		}
 	}
 }
+
 func (o gate) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 	res := make([]*Node, 2)
 	if want[0] {
@@ -167,19 +178,20 @@ func (modulate) Bind(in []Shape) Kernel {
 func modulateKernel[T Float](x Shape) func(dst []T, src [][]T, _ []T) {
 	batch, tokens, width := gateDims(x)
 	return func(dst []T, src [][]T, _ []T) {
+		copy(dst, src[0])
 		for i := range batch * tokens {
 			s, t := src[1][i/tokens*width:][:width], src[2][i/tokens*width:][:width]
 			d, x := dst[i*width:][:width], src[0][i*width:][:width]
-			for j, v := range s {
-				d[j] = x[j]*(1+v) + t[j]
-			}
+			kernels.MulAdd(d, x, s)
+			kernels.Add(d, d, t)
 		}
 	}
 }
+
 func (modulate) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 	res := make([]*Node, 3)
 	if want[0] {
-		res[0] = b.Apply(gate{1}, ct, in[1])
+		res[0] = b.Apply(gate{one: true}, ct, in[1])
 	}
 	if want[1] {
 		res[1] = b.Apply(tokenDot{}, in[0], ct)
@@ -192,7 +204,7 @@ func (modulate) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 func (modulate) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
 	var parts []*Node
 	if d[0] != nil {
-		parts = append(parts, b.Apply(gate{1}, d[0], in[1]))
+		parts = append(parts, b.Apply(gate{one: true}, d[0], in[1]))
 	}
 	if d[1] != nil {
 		parts = append(parts, b.Gate(in[0], d[1]))
@@ -222,20 +234,18 @@ func (gatedAdd) Shape(in []Shape) (Shape, error) {
 	return gateShape(in[0], in[2])
 }
 func (gatedAdd) Bind(in []Shape) Kernel {
-	return Kernel{F32: gatedAddKernel[float32](in[0]), F64: gatedAddKernel[float64](in[0]), InPlace: []int{0, 1}}
+	return Kernel{F32: gatedAddKernel[float32](in[0]), F64: gatedAddKernel[float64](in[0]), InPlace: []int{0}}
 }
 func gatedAddKernel[T Float](x Shape) func(dst []T, src [][]T, _ []T) {
 	batch, tokens, width := gateDims(x)
 	return func(dst []T, src [][]T, _ []T) {
+		copy(dst, src[0])
 		for i := range batch * tokens {
-			s := src[2][i/tokens*width:][:width]
-			d, h, x := dst[i*width:][:width], src[0][i*width:][:width], src[1][i*width:][:width]
-			for j, v := range s {
-				d[j] = h[j] + x[j]*v
-			}
+			kernels.MulAdd(dst[i*width:][:width], src[1][i*width:][:width], src[2][i/tokens*width:][:width])
 		}
 	}
 }
+
 func (gatedAdd) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 	res := make([]*Node, 3)
 	if want[0] {

@@ -3,6 +3,8 @@ package graph
 import (
 	"fmt"
 	"slices"
+
+	"github.com/ebb-go/ebb/internal/kernels"
 )
 
 // prod is the product of axes: 1 for none.
@@ -328,10 +330,7 @@ func totalKernel[T Float](dst, src []T, outer, n, inner int) {
 		d := dst[i*inner : (i+1)*inner]
 		copy(d, block)
 		for j := 1; j < n; j++ {
-			row := block[j*inner : (j+1)*inner]
-			for l, v := range row {
-				d[l] += v
-			}
+			kernels.Add(d, d, block[j*inner:(j+1)*inner])
 		}
 	}
 }

@@ -361,7 +361,7 @@ func cases() []opCase {
 				return each(s, func(ix []int) float64 { return x[0].at(ix...) * rowAt(x[1], ix) })
 			}})
 		add(opCase{name: "gate[1]", reason: "the derivative of modulate", shapes: [][]int{s, row},
-			build: func(b *Builder, x []*Node) *Node { return b.Apply(gate{1}, x...) },
+			build: func(b *Builder, x []*Node) *Node { return b.Apply(gate{one: true}, x...) },
 			want: func(x []array) array {
 				return each(s, func(ix []int) float64 { return x[0].at(ix...) * (1 + rowAt(x[1], ix)) })
 			}})
