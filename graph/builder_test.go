@@ -45,7 +45,7 @@ func TestShapeErrorsNameOpShapesAndLine(t *testing.T) {
 		{"expand", func(w world) string { w.b.Expand(w.x, 0, 3); return here() }, []string{"expand[axis 0 to 3]: ", "(2, 3)"}},
 		{"attention", func(w world) string { w.b.Attention(w.m, 3); return here() }, []string{"attention[3 heads]: ", "(2, 3, 4)"}},
 		{"layerNorm", func(w world) string { w.b.LayerNorm(0, w.x); return here() }, []string{"layerNorm[0]: ", "positive"}},
-		{"gate", func(w world) string { w.b.Gate(w.m, w.x); return here() }, []string{"gate[0]: ", "(2, 3, 4)", "(2, 3)"}},
+		{"gate", func(w world) string { w.b.Gate(w.m, w.x); return here() }, []string{"gate: ", "(2, 3, 4)", "(2, 3)"}},
 		{"modulate", func(w world) string { w.b.Modulate(w.m, w.q, w.x); return here() }, []string{"modulate: ", "(2, 3, 4)", "(2, 3)"}},
 		{"gatedAdd", func(w world) string { w.b.GatedAdd(w.m, w.x, w.q); return here() }, []string{"gatedAdd: ", "(2, 3, 4)", "(2, 3)"}},
 		{"sinusoid", func(w world) string { w.b.Sinusoid(w.x, []float64{1}); return here() }, []string{"sinusoid[1, order 0]: ", "(2, 3)"}},
