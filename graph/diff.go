@@ -378,6 +378,9 @@ func simpleVJP(b *Builder, o decomposer, want []bool, in []*Node, ct *Node) []*N
 		}
 	}
 	res := make([]*Node, len(in))
+	if len(wrt) == 0 {
+		return res
+	}
 	for i, g := range b.gradient([]*Node{o.decompose(b, in)}, []*Node{ct}, wrt, leafSet(in)) {
 		res[at[i]] = g
 	}

@@ -77,7 +77,7 @@ func (o normalizeGrad) decompose(b *Builder, in []*Node) *Node {
 	return b.Mul(inv, b.Sub(g, b.Mul(hat, b.meanLast(b.Mul(g, hat)))))
 }
 func (o normalizeGrad) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
-	res := simpleVJP(b, o, []bool{want[0], want[1] && in[0] == in[1]}, in, ct)
+	res := simpleVJP(b, o, []bool{want[0], false}, in, ct) // of both places, if one node stands in both
 	if want[1] && in[0] != in[1] {
 		res[1] = b.Apply(o, in[0], ct)
 	}
