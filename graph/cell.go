@@ -338,14 +338,55 @@ func (c *Cell[T]) variant(k kind, size int, v, d *Values[T]) (*variant[T], error
 	return made, nil
 }
 
-// compile builds the network, its derivative if one is asked for, and a program a worker.
+// compile makes a program a worker.
 func (c *Cell[T]) compile(v *variant[T]) error {
+	v.programs = make([]*Program[T], c.pool.Workers())
+	var bind map[*Node]binding
+	for w := range v.programs {
+		// Ops of Gorgonia's keep state: with any of them, every worker has a graph of its own.
+		if w == 0 || v.programs[0].Stats().Library > 0 {
+			var err error
+			if bind, err = c.write(v); err != nil {
+				return err
+			}
+		}
+		var live []*Node
+		for _, n := range v.nodes {
+			if n != nil {
+				live = append(live, n)
+			}
+		}
+		if len(live) == 0 {
+			return nil
+		}
+		p, err := Compile[T](live...)
+		if err != nil {
+			return err
+		}
+		v.programs[w] = p
+		if w > 0 {
+			continue
+		}
+		for _, i := range p.inputs {
+			what, ok := bind[p.values[i].node]
+			if !ok {
+				return fmt.Errorf("graph: the network depends on input %q, which its Spec does not list", p.values[i].node.Name())
+			}
+			v.bind = append(v.bind, what)
+		}
+	}
+	return nil
+}
+
+// write builds the network, and its derivative if one is asked for. It returns what each input is.
+func (c *Cell[T]) write(v *variant[T]) (map[*Node]binding, error) {
 	offer := v.offer | v.tapsOut
 	net, err := build[T](c.model, v.size, v.use, offer)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b := net.b
+	v.nodes, v.out, v.zero = nil, nil, nil
 	bind := map[*Node]binding{}
 	for i, n := range net.inputs {
 		bind[n] = binding{roleInput, i, c.spec.Inputs[i].Len()}
@@ -359,9 +400,9 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 		}
 		if offer>>i&1 != 0 {
 			if n := net.tapped[p.Name]; n == nil {
-				return fmt.Errorf("graph: the Spec lists tap %q, but the network never offers it", p.Name)
+				return nil, fmt.Errorf("graph: the Spec lists tap %q, but the network never offers it", p.Name)
 			} else if n.Shape().TotalSize() != v.size*p.Len() {
-				return fmt.Errorf("graph: tap %q: the Spec gives %v a sample, the network %v in all", p.Name, p.Shape, n.Shape())
+				return nil, fmt.Errorf("graph: tap %q: the Spec gives %v a sample, the network %v in all", p.Name, p.Shape, n.Shape())
 			}
 		}
 	}
@@ -436,35 +477,7 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
-	v.programs = make([]*Program[T], c.pool.Workers())
-	var live []*Node
-	for _, n := range v.nodes {
-		if n != nil {
-			live = append(live, n)
-		}
-	}
-	if len(live) == 0 {
-		return nil
-	}
-	for w := range v.programs {
-		p, err := Compile[T](live...)
-		if err != nil {
-			return err
-		}
-		v.programs[w] = p
-	}
-	p := v.programs[0]
-	for _, i := range p.inputs {
-		what, ok := bind[p.values[i].node]
-		if !ok {
-			return fmt.Errorf("graph: the network depends on input %q, which its Spec does not list", p.values[i].node.Name())
-		}
-		v.bind = append(v.bind, what)
-	}
-	return nil
+	return bind, err
 }
 
 // work computes shards, taken in order, until none is left.
