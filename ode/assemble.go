@@ -110,6 +110,9 @@ func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 				upper = t
 			}
 		}
+		if d, ok := a.problem.Schedule.(*Discrete); ok {
+			lower, upper = d.piece(a.knots[i], lower, upper)
+		}
 		p.Lower, p.Upper = append(p.Lower, lower), append(p.Upper, upper)
 	}
 	problem, name, order, decisions, n := a.problem, a.plan.Name, a.plan.Order, a.decisions, len(a.knots)

@@ -115,7 +115,17 @@ func (VPCosine) Range() (data, noise float64) { return 1e-3, 0.9946 }
 //
 // Its derivatives jump at the levels, where the ones of the cleaner side are given. A solver of high order therefore
 // stops converging once its steps are as short as the levels are apart.
+//
+// Gradients to knots at a level are of the cleaner side too.
 type Discrete struct{ logAlpha []float64 } // N+1 values, the first 0
+
+// piece narrows the interval [lower, upper] round t to the piece of the schedule that t lies in, at a level the cleaner
+// one, as its derivatives there are.
+func (d *Discrete) piece(t, lower, upper float64) (float64, float64) {
+	n := float64(len(d.logAlpha) - 1)
+	level := max(1, math.Ceil(t*n*(1-1e-12))) // a level that was divided and multiplied again is still one
+	return max(lower, (level-1)/n), min(upper, max(level/n, t))
+}
 
 // DiscreteFromBetas makes the schedule with ᾱ_i = Π_{j≤i} (1 − β_j) (Ho, Jain, Abbeel 2020, arXiv 2006.11239).
 // Every β must lie strictly between 0 and 1.
