@@ -19,8 +19,8 @@ func here() string {
 
 func TestShapeErrorsNameOpShapesAndLine(t *testing.T) {
 	type world struct {
-		b                   *Builder
-		x, y, m, v, q, long *Node
+		b             *Builder
+		x, y, m, v, q *Node
 	}
 	for _, c := range []struct {
 		name  string

@@ -191,7 +191,7 @@ func checkLibrary(outs []*Node) error {
 	return nil
 }
 
-var errBroken = errors.New("Gorgonia's stabilisation has taken a node out of the graph; call gorgonia.UseNonStable() before building")
+var errBroken = errors.New("a node was taken out of the graph by Gorgonia's stabilisation; call gorgonia.UseNonStable() before building")
 
 // checkWhole walks from outs as far as the graph is as it was built: Gorgonia's rewriting of Log(1+x), 1−Sigmoid and
 // their like removes nodes that others still use, after which nodes are found under the ids of others.
@@ -245,6 +245,10 @@ type library[T Float] struct {
 	size   int
 	args   []gorgonia.Value
 	native bool // the result is []T
+
+	// The derivative of a BatchNorm reads what the last run of the BatchNorm has left behind, which need not be of this
+	// input, or of this program.
+	batch *gorgonia.BatchNormOp
 }
 
 func newLibrary[T Float](n *Node, in []*Node) (*library[T], error) {
@@ -253,7 +257,11 @@ func newLibrary[T Float](n *Node, in []*Node) (*library[T], error) {
 			return nil, fmt.Errorf("graph: %v: input of shape %v has more than 8 axes", n.Op(), s.Shape())
 		}
 	}
-	return &library[T]{op: n.Op(), in: shapes(in), size: n.Shape().TotalSize(), args: make([]gorgonia.Value, len(in)), native: n.Dtype() == dtype[T]()}, nil
+	l := &library[T]{op: n.Op(), in: shapes(in), size: n.Shape().TotalSize(), args: make([]gorgonia.Value, len(in)), native: n.Dtype() == dtype[T]()}
+	if opName(l.op) == "batchnormDiffOp" {
+		l.batch = field(l.op, "BatchNormOp").Interface().(*gorgonia.BatchNormOp)
+	}
+	return l, nil
 }
 
 // do runs the op. Values that are not of type T are in boxed, and so is the result if it is not.
@@ -263,6 +271,11 @@ func (l *library[T]) do(src [][]T, boxed []gorgonia.Value) ([]T, gorgonia.Value,
 			l.args[i] = boxed[i]
 		} else {
 			l.args[i] = wrap(s, src[i])
+		}
+	}
+	if l.batch != nil {
+		if err := refresh(l.batch, l.args[0]); err != nil {
+			return nil, nil, err
 		}
 	}
 	v, err := l.op.Do(l.args...)
@@ -281,6 +294,19 @@ func (l *library[T]) do(src [][]T, boxed []gorgonia.Value) ([]T, gorgonia.Value,
 		err = fmt.Errorf("the op returned %d elements of shape %v; its node has %d", len(data), v.Shape(), l.size)
 	}
 	return data, nil, err
+}
+
+// refresh makes a BatchNorm leave behind what belongs to x, without counting x a second time in its running statistics.
+func refresh(op *gorgonia.BatchNormOp, x gorgonia.Value) error {
+	if x.Shape().Dims() > 2 && !field(op, "training").Bool() {
+		return errors.New("the gradient of a BatchNorm of four axes that is not training is wrong in Gorgonia; use BatchNorm in training, or of two axes")
+	}
+	mean, variance := op.Stats()
+	mean, variance = mean.Clone().(tensor.Tensor), variance.Clone().(tensor.Tensor)
+	if _, err := op.Do(x); err != nil {
+		return err
+	}
+	return op.SetStats(mean, variance)
 }
 
 // wrap makes a Gorgonia value of a slice.

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -1031,4 +1032,49 @@ func TestForwardModeThroughLibraryDerivatives(t *testing.T) {
 		return slices.Clone(p.Output(0))
 	})
 	near(t, want, run[float64](t, s.values, tangent)[0], 1e-8, "tangent of the gradient of a convolution")
+}
+
+func TestGradientOfBatchNormStandsAlone(t *testing.T) {
+	for _, training := range []bool{true, false} {
+		for _, shape := range [][]int{{4, 3}, {2, 3, 2, 2}} {
+			s := newBench[float64]([][]int{shape}, false)
+			ones := tensor.Ones(tensor.Float64, with(onesLike(shape), 1, 3)...)
+			scale := gorgonia.NewTensor(s.b.Graph(), tensor.Float64, len(shape), gorgonia.WithShape(ones.Shape()...), gorgonia.WithName("γ"), gorgonia.WithValue(ones))
+			bias := gorgonia.NewTensor(s.b.Graph(), tensor.Float64, len(shape), gorgonia.WithShape(ones.Shape()...), gorgonia.WithName("β"), gorgonia.WithValue(ones))
+			y, _, _, op, err := gorgonia.BatchNorm(s.x[0], scale, bias, 0.9, 1e-2)
+			require.NoError(t, err)
+			pull := s.pulled(y, "u")
+			require.NoError(t, s.b.Err())
+			run[float64](t, s.values, y) // fills the running statistics
+			require.NoError(t, op.SetTraining(training))
+			if !training && len(shape) == 4 {
+				p, err := Compile[float64](pull)
+				require.NoError(t, err)
+				require.NoError(t, p.Bind("x0", s.values["x0"]))
+				require.NoError(t, p.Bind("u", s.values["u"]))
+				require.ErrorContains(t, p.Run(), "not training")
+				continue
+			}
+			alone := run[float64](t, s.values, pull)[0]
+			mean, variance := op.Stats()
+			mean, variance = mean.Clone().(tensor.Tensor), variance.Clone().(tensor.Tensor)
+			other := map[string][]float64{"x0": draw(s.rng, prod(shape), true)}
+			run[float64](t, other, y) // leaves its statistics behind
+			require.NoError(t, op.SetStats(mean, variance))
+			require.Equal(t, alone, run[float64](t, s.values, pull)[0], "training %v", training)
+			p, err := Compile[float64](y)
+			require.NoError(t, err)
+			x := slices.Clone(s.values["x0"])
+			require.NoError(t, p.Bind("x0", x))
+			for i := range x {
+				d, err := differentiate(&x[i], s.values["u"], func(dst []float64) error {
+					err := p.Run()
+					copy(dst, p.Output(0))
+					return errors.Join(err, op.SetStats(mean, variance))
+				})
+				require.NoError(t, err)
+				require.InDelta(t, d, alone[i], 1e-8, "training %v, shape %v", training, shape)
+			}
+		}
+	}
 }

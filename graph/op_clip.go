@@ -22,7 +22,7 @@ func (o clip) diagonal() bool { return o.Quantile == 0 || o.Stop }
 func (o clip) String() string { return fmt.Sprintf("clip[%g, quantile %g]", o.Max, o.Quantile) }
 func (o clip) Shape(in []Shape) (Shape, error) {
 	if !(o.Max > 0) || math.IsInf(o.Max, 0) || !(o.Quantile >= 0 && o.Quantile <= 1) {
-		return nil, fmt.Errorf("Max %g and Quantile %g; Max must be positive and finite, Quantile from 0 (static) to 1", o.Max, o.Quantile)
+		return nil, fmt.Errorf("clips to Max %g at Quantile %g; Max must be positive and finite, Quantile from 0 (static) to 1", o.Max, o.Quantile)
 	}
 	return in[0].Clone(), nil
 }

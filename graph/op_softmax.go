@@ -37,10 +37,10 @@ func (o softmax) Bind(in []Shape) Kernel {
 		}}
 }
 func (o softmax) VJP(b *Builder, _ []bool, _ []*Node, out, ct *Node) []*Node {
-	return []*Node{b.Apply(softmaxGrad{o.scale}, out, ct)}
+	return []*Node{b.Apply(softmaxGrad(o), out, ct)}
 }
 func (o softmax) JVP(b *Builder, _ []*Node, out *Node, d []*Node) *Node {
-	return b.Apply(softmaxGrad{o.scale}, out, d[0]) // the Jacobian is symmetric
+	return b.Apply(softmaxGrad(o), out, d[0]) // the Jacobian is symmetric
 }
 
 func (o softmaxGrad) String() string                  { return fmt.Sprintf("softmaxGrad[%g]", o.scale) }

@@ -315,7 +315,7 @@ func cases() []opCase {
 		}
 		return each(append(slices.Clone(x[0].s[:d]), n), func(ix []int) (v float64) {
 			for l := range x[0].s[d] {
-				w := x[1].v[0]
+				var w float64
 				if transposed {
 					w = x[1].at(ix[d], l)
 				} else {
