@@ -22,6 +22,8 @@ type Assembler struct {
 	fixed   bool
 	err     error
 
+	singleStart bool // the solver heeds Problem.SingleStart
+
 	decisions []bool // in the order they were taken
 	replay    []bool // the decisions of the plan that is rebuilt
 }
@@ -78,6 +80,12 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	if a.err == nil {
 		emit(a)
 	}
+	if p.SingleStart && !a.singleStart {
+		a.Fail("Problem.SingleStart is set, but this solver does not start from lower orders; leave it out, or use DPMpp, DPM, UniPC, DEIS or LMS in multistep form")
+	}
+	if p.Denoise && a.err == nil {
+		a.denoise()
+	}
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -92,6 +100,25 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 		return nil, err
 	}
 	return plan, nil
+}
+
+// denoise puts the data prediction at the last knot in place of the output.
+func (a *Assembler) denoise() {
+	a.step = a.Len()
+	last, x := a.Node(a.step), a.plan.Outputs[0]
+	zero, _ := a.problem.Schedule.Domain()
+	to := a.At(zero)
+	switch {
+	case len(a.plan.Outputs) > 1 || x.Name != "x":
+		a.Fail("Problem.Denoise is for solvers that end in one state, and this one ends in %v; leave it out", portNames(a.plan.Outputs))
+	case !a.Ahead(a.step - 1):
+		a.Fail("Problem.Denoise, but the last step goes up to t = %v, away from data; leave it out", last.T)
+	case last.end > 0 || to.end <= 0:
+		a.Fail("Problem.Denoise goes from the last knot, t = %v, to t = %v, but σ is %v and %v there; it must be positive and 0", last.T, zero, last.Sigma, to.Sigma)
+	}
+	r := a.Combine(a.First(x.Reg, a.Predict(x.Reg, last, Data), to)...)
+	a.plan.Outputs = []Port{{"x", r}}
+	a.plan.Knots = append(a.plan.Knots, Knot{zero, r})
 }
 
 // knotParam makes the knots a parameter. Each may move as far as its neighbours and the domain allow.
@@ -261,7 +288,7 @@ func (a *Assembler) Combine(terms ...Term) Reg {
 	var sum []Term
 	for _, t := range terms {
 		if math.IsNaN(t.C) || math.IsInf(t.C, 0) {
-			a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.knots[a.step+1], t.C)
+			a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.plan.Knots[min(a.step+1, a.Len())].T, t.C)
 			return noReg
 		}
 		plain := func(t Term) bool { return t.Elements == nil && t.Samples == nil }
@@ -301,11 +328,17 @@ func (a *Assembler) Defined(at Node, want Prediction) bool {
 	return a.Decide(err == nil && (a.problem.Raw != Denoiser || at.Inside()))
 }
 
-// Predict emits one evaluation of the network at x, and what it takes to turn the output into the wanted prediction.
+// Predict emits one evaluation of the network at x, and what it takes to turn the output into the wanted prediction. If the problem says to
+// clip, the data prediction is clipped, and it is an error to want another.
 func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 	m := Estimate{Kind: a.Kind(at, want), At: at}
 	u, v, err := Convert(a.problem.Raw, m.Kind, at.Point)
 	if a.check(err); err != nil {
+		return m
+	}
+	clip := a.problem.Clip != (Clipping{})
+	if clip && !m.Kind.same(Data) {
+		a.Fail("Problem.Clip thresholds data predictions, but %v is wanted at t = %v; leave it out, or use a solver for data, such as DPMpp, UniPC or DDIM", m.Kind, at.T)
 		return m
 	}
 	in := Instr{Op: Evaluate, Src: x, T: at.T, Index: a.plan.NFE()}
@@ -323,7 +356,30 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 	if !a.problem.Raw.same(m.Kind) {
 		m.Reg = a.Combine(Term{Reg: x, C: u}, Term{Reg: m.Reg, C: v})
 	}
+	if clip {
+		m.Reg = a.emit(Instr{Op: Clip, Src: m.Reg, Clip: a.problem.Clip})
+	}
 	return m
+}
+
+// Any is the prediction to want where any kind will do, as in a first-order step: the network's own, or Data if the problem says to clip.
+func (a *Assembler) Any() Prediction {
+	if a.problem.Clip != (Clipping{}) {
+		return Data
+	}
+	return a.problem.Raw
+}
+
+// SingleStart returns the end of a step as a single step from the estimate, and true, if the problem asks for such a start, the history is
+// shorter than the solver's order, and λ is finite at both nodes. The estimate is of Noise or Data. A solver that calls this heeds
+// [Problem].SingleStart.
+func (a *Assembler) SingleStart(x Reg, m Estimate, to Node, history, order int) (Reg, bool) {
+	a.singleStart = a.singleStart || order > 1
+	if !a.problem.SingleStart || history >= order || !m.At.Inside() || !to.Inside() {
+		return noReg, false
+	}
+	x, _ = exponential{DPMpp{Single: true}, m.Kind, ""}.step(a, x, m, to, min(order, 3))
+	return x, true
 }
 
 // Toward is alpha·x̂_0 + sigma·ε̂ in terms of the state at the estimate's node and the estimate: whatever a first-order

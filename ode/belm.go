@@ -43,7 +43,7 @@ func (OBELM) Plan(p Problem) (*Plan, error) {
 		last, x := start, start
 		for i := range a.Steps() {
 			s, t := a.Node(i), a.Node(i+1)
-			m := a.Predict(x, s, p.Raw)
+			m := a.Predict(x, s, a.Any())
 			next := a.First(x, m, t)
 			if i > 0 && a.Node(i-1).end >= 0 {
 				next = obelmStep(x, next, a.Node(i-1), s, t)
@@ -67,7 +67,7 @@ func (OBELM) Invert(p Problem) (*Plan, error) {
 		return nil, err
 	}
 	slices.Reverse(knots)
-	p = Problem{Schedule: p.Schedule, Raw: p.Raw, Knots: knots}
+	p = p.at(knots)
 	return Assemble(p, "O-BELM inverse", 2, func(a *Assembler) {
 		n := a.Len()
 		x, partner := a.Input("x"), a.Input("partner")
@@ -84,7 +84,7 @@ func (OBELM) Invert(p Problem) (*Plan, error) {
 				break
 			}
 			t, s, p := a.Node(j-1), a.Node(j), a.Node(j+1)
-			m := a.Predict(x, s, a.Problem().Raw)
+			m := a.Predict(x, s, a.Any())
 			terms := obelmStep(x, a.First(x, m, t), p, s, t)
 			c := obelmLast(p, s, t)
 			for k := range terms {

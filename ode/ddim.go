@@ -36,7 +36,7 @@ func (d DDIM) Plan(p Problem) (*Plan, error) {
 		a.State(0, x)
 		for i := range a.Steps() {
 			s, t := a.Node(i), a.Node(i+1)
-			m := a.Predict(x, s, a.Problem().Raw)
+			m := a.Predict(x, s, a.Any())
 			if d.Eta == 0 || t.end > 0 {
 				x = a.Combine(a.First(x, m, t)...)
 			} else {

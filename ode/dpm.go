@@ -169,7 +169,11 @@ func (e exponential) multi(a *Assembler) {
 		if !t.Inside() {
 			order = 1
 		}
-		x = a.Combine(append(a.First(x, ms[0], t), a.Slopes(t, ms[:order], e.weights(s, t, order)...)...)...)
+		if start, ok := a.SingleStart(x, ms[0], t, len(ms), e.Order); ok {
+			x = start
+		} else {
+			x = a.Combine(append(a.First(x, ms[0], t), a.Slopes(t, ms[:order], e.weights(s, t, order)...)...)...)
+		}
 		a.State(i+1, x)
 	}
 	a.Output("x", x)
@@ -187,20 +191,27 @@ func (e exponential) single(a *Assembler, orders []int) {
 		if !s.Inside() || !t.Inside() {
 			order = 1
 		}
-		m := a.Predict(x, s, e.kind)
-		ms := []Estimate{m}
-		for j, r := range a.Divide(s, t, order) {
-			u := a.Combine(append(a.First(x, m, r), a.Slopes(r, ms, taylor(e.kind, s, r, j)...)...)...)
-			ms = append(ms, a.Predict(u, r, e.kind))
-		}
-		w := e.weights(s, t, order)
-		if order == 3 && e.Correction == Midpoint {
-			ms, w = []Estimate{m, ms[2]}, w[:1]
-		}
-		x = a.Combine(append(a.First(x, m, t), a.Slopes(t, ms, w...)...)...)
+		x, _ = e.step(a, x, a.Predict(x, s, e.kind), t, order)
 		a.State(i+1, x)
 	}
 	a.Output("x", x)
+}
+
+// step is a single step from an estimate. It returns where it ends and the estimates that were made on the way, the given one first.
+func (e exponential) step(a *Assembler, x Reg, m Estimate, t Node, order int) (Reg, []Estimate) {
+	s, ms := m.At, []Estimate{m}
+	for j, r := range a.Divide(s, t, order) {
+		u := a.Combine(append(a.First(x, m, r), a.Slopes(r, ms, taylor(e.kind, s, r, j)...)...)...)
+		ms = append(ms, a.Predict(u, r, e.kind))
+	}
+	if len(ms) < order { // Divide has failed
+		return noReg, ms
+	}
+	used, w := ms, e.weights(s, t, order)
+	if order == 3 && e.Correction == Midpoint {
+		used, w = []Estimate{m, ms[2]}, w[:1]
+	}
+	return a.Combine(append(a.First(x, m, t), a.Slopes(t, used, w...)...)...), ms
 }
 
 // taylor are the weights of the first n slopes.

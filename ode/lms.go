@@ -74,7 +74,11 @@ func (m adams) emit(a *Assembler) {
 		if n := len(es) - 1; n > 0 && (t.Inside() || m.Last) {
 			terms = append(terms, slopes(m.Clock, t, es, m.Moments(a, s, t, n))...)
 		}
-		x = a.Combine(terms...)
+		if start, ok := a.SingleStart(x, es[0], t, len(es), m.Order); ok {
+			x = start
+		} else {
+			x = a.Combine(terms...)
+		}
 		a.State(i+1, x)
 	}
 	a.Output("x", x)

@@ -21,6 +21,15 @@ type Problem struct {
 	AppendZero bool
 
 	Knots []float64 // instead of Grid, From, To, Steps and AppendZero
+
+	// Clip thresholds every data prediction, unless it is zero. A solver that predicts something else refuses it.
+	Clip Clipping
+	// Denoise ends with one more evaluation, at the last knot, and returns the data prediction x̂_0 there. It is not one of the Steps. A
+	// last knot at σ = 0 does the same to a solver whose last step is then of first order, as most are.
+	Denoise bool
+	// SingleStart lets multistep solvers start with single steps of their order, up to 3, for which they evaluate inside those steps,
+	// instead of with multisteps of lower orders, which cost a long run its order. Solvers that have no use for it refuse it.
+	SingleStart bool
 }
 
 // A Solver compiles a Problem. Solvers are plain structs whose zero value works.
@@ -43,6 +52,11 @@ func (p Problem) resolve() ([]float64, error) {
 	if p.Raw < 0 || p.Raw > Denoiser {
 		return nil, fmt.Errorf("ode: Problem.Raw is %v; the predictions are Noise to Denoiser", p.Raw)
 	}
+	if p.Clip != (Clipping{}) {
+		if err := p.Clip.check(); err != nil {
+			return nil, fmt.Errorf("ode: Problem.Clip %w", err)
+		}
+	}
 	if p.Knots != nil {
 		if p.From != 0 || p.To != 0 || p.Steps != 0 || p.AppendZero {
 			return nil, fmt.Errorf("ode: Problem.Knots stands instead of From, To, Steps and AppendZero, "+
@@ -51,6 +65,12 @@ func (p Problem) resolve() ([]float64, error) {
 		return slices.Clone(p.Knots), nil
 	}
 	return p.spread()
+}
+
+// at is the problem on given knots.
+func (p Problem) at(knots []float64) Problem {
+	p.Grid, p.From, p.To, p.Steps, p.AppendZero, p.Knots = nil, 0, 0, 0, false, knots
+	return p
 }
 
 func (p Problem) spread() ([]float64, error) {

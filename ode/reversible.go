@@ -9,7 +9,7 @@ import (
 func reversed(p Problem) (Problem, error) {
 	knots, err := p.resolve()
 	slices.Reverse(knots)
-	return Problem{Schedule: p.Schedule, Raw: p.Raw, Knots: knots}, err
+	return p.at(knots), err
 }
 
 // BDIA is bidirectional integration approximation: a step forward from a state, and the difference between the state before it and a step
@@ -64,7 +64,7 @@ func (b BDIA) Plan(p Problem) (*Plan, error) {
 		}
 		for i := range a.StepsFrom(first) {
 			s, t := a.Node(i), a.Node(i+1)
-			m := a.Predict(x, s, p.Raw)
+			m := a.Predict(x, s, a.Any())
 			terms := a.First(x, m, t)
 			if i > 0 {
 				terms = append(append(terms, scaled(-gamma, a.First(x, m, a.Node(i-1)))...), Term{Reg: last, C: gamma})
@@ -93,14 +93,14 @@ func (b BDIA) invert(p Problem, alone bool) (*Plan, error) {
 		a.State(0, next)
 		var x Reg
 		if alone {
-			x = a.Combine(a.First(next, a.Predict(next, a.Node(0), p.Raw), a.Node(1))...)
+			x = a.Combine(a.First(next, a.Predict(next, a.Node(0), a.Any()), a.Node(1))...)
 		} else {
 			x = a.Input("partner")
 		}
 		a.State(1, x)
 		for j := range a.StepsFrom(1) {
 			s := a.Node(j)
-			m := a.Predict(x, s, p.Raw)
+			m := a.Predict(x, s, a.Any())
 			terms := append(scaled(-1/gamma, a.First(x, m, a.Node(j-1))), Term{Reg: next, C: 1 / gamma})
 			next, x = x, a.Combine(append(terms, a.First(x, m, a.Node(j+1))...)...)
 			a.State(j+1, x)

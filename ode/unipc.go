@@ -78,6 +78,14 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 			}
 			first := a.First(x, ms[0], t)
 			used := ms[:order]
+			if start, ok := a.SingleStart(x, ms[0], t, len(ms), c.Order); ok {
+				x = start
+				if i+1 < a.Len() {
+					ms = a.Remember(a.Predict(x, t, kind), ms, c.Order)
+				}
+				a.State(i+1, x)
+				continue
+			}
 			x = a.Combine(append(first, a.Slopes(t, used, c.weights(kind, s, t, order)...)...)...)
 			if i+1 < a.Len() {
 				m := a.Predict(x, t, kind)
