@@ -326,6 +326,19 @@ func (b *Builder) push(n *Node, in, dirs []*Node) *Node {
 	return b.doubleVJP(n, in, dirs)
 }
 
+// productRule is the JVP of an op that is linear in each of its inputs: a term for each, with its tangent in its place.
+func (b *Builder) productRule(op Op, in, d []*Node) *Node {
+	var parts []*Node
+	for i, v := range d {
+		if v != nil {
+			with := slices.Clone(in)
+			with[i] = v
+			parts = append(parts, b.Apply(op, with...))
+		}
+	}
+	return b.sum(parts)
+}
+
 // doubleVJP is the JVP of a node by its VJP alone: u ↦ ⟨VJP(u), d⟩ is linear in u, and its gradient is J d. The value
 // of u does not matter; zeros of the right shape are always at hand.
 func (b *Builder) doubleVJP(n *Node, in, dirs []*Node) *Node {

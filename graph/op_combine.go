@@ -169,15 +169,8 @@ func (product) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 	return res
 }
 
-func (product) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
-	var parts []*Node
-	if d[0] != nil {
-		parts = append(parts, b.Mul(d[0], in[1]))
-	}
-	if d[1] != nil {
-		parts = append(parts, b.Mul(in[0], d[1]))
-	}
-	return b.sum(parts)
+func (o product) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
+	return b.productRule(o, in, d)
 }
 
 func (quotient) String() string                  { return "div" }

@@ -93,14 +93,7 @@ func (o matmul) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 }
 
 func (o matmul) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
-	var parts []*Node
-	if d[0] != nil {
-		parts = append(parts, b.Apply(o, d[0], in[1]))
-	}
-	if d[1] != nil {
-		parts = append(parts, b.Apply(o, in[0], d[1]))
-	}
-	return b.sum(parts)
+	return b.productRule(o, in, d)
 }
 
 // linear is x·W, or x·Wᵀ, on the last axis of x, with a bias row if there is a third input. contract is the product
@@ -248,12 +241,5 @@ func (contract) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 }
 
 func (o contract) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
-	var parts []*Node
-	if d[0] != nil {
-		parts = append(parts, b.Apply(o, d[0], in[1]))
-	}
-	if d[1] != nil {
-		parts = append(parts, b.Apply(o, in[0], d[1]))
-	}
-	return b.sum(parts)
+	return b.productRule(o, in, d)
 }

@@ -303,12 +303,5 @@ func (tokenDot) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 	return res
 }
 func (o tokenDot) JVP(b *Builder, in []*Node, _ *Node, d []*Node) *Node {
-	var parts []*Node
-	if d[0] != nil {
-		parts = append(parts, b.Apply(o, d[0], in[1]))
-	}
-	if d[1] != nil {
-		parts = append(parts, b.Apply(o, in[0], d[1]))
-	}
-	return b.sum(parts)
+	return b.productRule(o, in, d)
 }
