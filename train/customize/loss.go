@@ -21,7 +21,34 @@ func sample[T Float](s, g adjoint.States[T]) (x, gx []T, err error) {
 // others: near zero where the critic sees the label clearly, and smooth, as its gradient's certificate needs. labels is
 // read at every call, so that its elements may change.
 func Margin[T Float](c *Critic[T], labels []int, margin float64) adjoint.Loss[T] {
-	var gl, pulled []T
+	return byLogits(c, labels, func(row, grad []T, label int, share float64) float64 {
+		others := logSumExp(row, label)
+		short := margin - (float64(row[label]) - others)
+		slope := share / (1 + math.Exp(-short))
+		for k, v := range row {
+			grad[k] = T(slope * math.Exp(float64(v)-others))
+		}
+		grad[label] = T(-slope)
+		return max(short, 0) + math.Log1p(math.Exp(-math.Abs(short)))
+	})
+}
+
+// CrossEntropy is the mean over the batch of −ln p(label) of the critic. labels is read at every call.
+func CrossEntropy[T Float](c *Critic[T], labels []int) adjoint.Loss[T] {
+	return byLogits(c, labels, func(row, grad []T, label int, share float64) float64 {
+		all := logSumExp(row, -1)
+		for k, v := range row {
+			grad[k] = T(share * math.Exp(float64(v)-all))
+		}
+		grad[label] -= T(share)
+		return all - float64(row[label])
+	})
+}
+
+// byLogits is the mean over the batch of a function of the critic's logits and the label, which also writes share times
+// its gradient.
+func byLogits[T Float](c *Critic[T], labels []int, f func(row, grad []T, label int, share float64) float64) adjoint.Loss[T] {
+	var grad, pulled []T
 	return func(s, g adjoint.States[T]) (float64, error) {
 		x, gx, err := sample(s, g)
 		if err != nil {
@@ -34,31 +61,13 @@ func Margin[T Float](c *Critic[T], labels []int, margin float64) adjoint.Loss[T]
 		if err := c.checkLabels(labels, batch); err != nil {
 			return 0, err
 		}
-		gl, pulled = sized(gl, len(logits)), sized(pulled, len(x))
-		sum := 0.0
+		grad, pulled = sized(grad, len(logits)), sized(pulled, len(x))
+		sum, share := 0.0, 1/float64(batch)
 		for i, label := range labels {
-			row, grad := logits[i*c.classes:(i+1)*c.classes], gl[i*c.classes:(i+1)*c.classes]
-			top := math.Inf(-1)
-			for k, v := range row {
-				if k != label {
-					top = max(top, float64(v))
-				}
-			}
-			total := 0.0
-			for k, v := range row {
-				if k != label {
-					total += math.Exp(float64(v) - top)
-				}
-			}
-			short := margin - (float64(row[label]) - top - math.Log(total))
-			sum += (max(short, 0) + math.Log1p(math.Exp(-math.Abs(short)))) / float64(batch)
-			slope := 1 / (1 + math.Exp(-short)) / float64(batch)
-			for k, v := range row {
-				grad[k] = T(slope * math.Exp(float64(v)-top) / total)
-			}
-			grad[label] = T(-slope)
+			from, to := i*c.classes, (i+1)*c.classes
+			sum += share * f(logits[from:to], grad[from:to], label, share)
 		}
-		if err := c.pull(x, pulled, gl, nil); err != nil {
+		if err := c.pull(x, pulled, grad, nil); err != nil {
 			return 0, err
 		}
 		addTo(gx, pulled)
@@ -66,45 +75,20 @@ func Margin[T Float](c *Critic[T], labels []int, margin float64) adjoint.Loss[T]
 	}
 }
 
-// CrossEntropy is the mean over the batch of −ln p(label) of the critic. labels is read at every call.
-func CrossEntropy[T Float](c *Critic[T], labels []int) adjoint.Loss[T] {
-	var gl, pulled []T
-	return func(s, g adjoint.States[T]) (float64, error) {
-		x, gx, err := sample(s, g)
-		if err != nil {
-			return 0, err
+// logSumExp is ln Σ exp of a row, without one element if that is not negative.
+func logSumExp[T Float](row []T, without int) float64 {
+	top, total := math.Inf(-1), 0.0
+	for k, v := range row {
+		if k != without {
+			top = max(top, float64(v))
 		}
-		batch, logits, _, err := c.look(x)
-		if err != nil {
-			return 0, err
-		}
-		if err := c.checkLabels(labels, batch); err != nil {
-			return 0, err
-		}
-		gl, pulled = sized(gl, len(logits)), sized(pulled, len(x))
-		sum := 0.0
-		for i, label := range labels {
-			row, grad := logits[i*c.classes:(i+1)*c.classes], gl[i*c.classes:(i+1)*c.classes]
-			top := math.Inf(-1)
-			for _, v := range row {
-				top = max(top, float64(v))
-			}
-			total := 0.0
-			for _, v := range row {
-				total += math.Exp(float64(v) - top)
-			}
-			sum += (top + math.Log(total) - float64(row[label])) / float64(batch)
-			for k, v := range row {
-				grad[k] = T(math.Exp(float64(v)-top) / total / float64(batch))
-			}
-			grad[label] -= T(1 / float64(batch))
-		}
-		if err := c.pull(x, pulled, gl, nil); err != nil {
-			return 0, err
-		}
-		addTo(gx, pulled)
-		return sum, nil
 	}
+	for k, v := range row {
+		if k != without {
+			total += math.Exp(float64(v) - top)
+		}
+	}
+	return top + math.Log(total)
 }
 
 // Stay is the mean squared difference of the samples from a reference of the same size.
