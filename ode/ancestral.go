@@ -15,8 +15,8 @@ import (
 // are DPM-Solver++(2S) ancestral, also known as 2S a, and DPM2 ancestral. The same with a first-order step, Euler ancestral, is [DDIM] with
 // its Eta.
 //
-// Order 1 in distribution, 2 as Eta tends to 0: the ODE is solved further than the states that noise is then added to. NFE 2n; a step from
-// α = 0 or to σ = 0 is first order and has one evaluation. Draws: one a step, none in a step to σ = 0.
+// Order 2 of the distribution of x: noise is added along the marginals exactly. As a solution of the SDE, whose η is then Eta², 1. NFE 2n; a
+// step from α = 0 or to σ = 0 is first order and has one evaluation. Draws: one a step, none in a step to σ = 0.
 //
 // Errors: Eta outside [0, 1]; steps away from data; a schedule whose domain ends above ρ_d; a network that predicts noise or a score
 // from α = 0.
@@ -39,7 +39,7 @@ func (c Ancestral) Plan(p Problem) (*Plan, error) {
 	if eta == 0 {
 		eta = 1
 	}
-	return Assemble(p, fmt.Sprintf("%s, η=%g", name, eta), 1, func(a *Assembler) {
+	return Assemble(p, fmt.Sprintf("%s, η=%g", name, eta), 2, func(a *Assembler) {
 		if !(eta > 0 && eta <= 1) {
 			a.Fail("Eta is %v; it lies between 0 (excluded: use DPMpp or DPM) and 1", c.Eta)
 		}

@@ -12,7 +12,7 @@ import (
 //
 // and the step is from there. Churn 0 is RK.
 //
-// Order: that of the tableau, for the marginal distributions: noise is added along them exactly. NFE as RK: one evaluation in a step
+// Order: that of the tableau, of the distribution of x: noise is added along the marginals exactly. NFE as RK: one evaluation in a step
 // from α = 0, which is without churn, or to σ = 0. Draws: one a step with γ > 0.
 //
 // Units: Min and Max are noise levels σ/α. Noise other than 1 widens the marginals, so that the plan is not Exact.

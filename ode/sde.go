@@ -13,7 +13,7 @@ import (
 // where the polynomial goes through the latest predictions (2M SDE, 3M SDE). With Single it goes through one at a point inside the step
 // instead, to which a first-order step of the same kind leads (DPM-Solver++ SDE); the noise of that step is part of the noise of the whole.
 //
-// Order 1 in distribution; orders 2 and 3 shrink the error of the drift, and are reached as Eta tends to 0. NFE n, with Single 2n. Draws:
+// Order 1 or 2, of the moments of x; Order 3 is 2 too, and reaches 3 as Eta tends to 0. NFE n, with Single 2n. Draws:
 // one a step, two with Single. A step to σ = 0 is α x̂_0, and one from α = 0 is α_t x̂_0 + σ_t z; both have one evaluation. A multistep
 // run starts with lower orders.
 //
@@ -40,10 +40,10 @@ type DPMppSDE struct {
 //
 //	x_t = (α_t/α_s) x_s − (1+η) σ_t Σ_k k! h φ_{k+1}(h) c_k + σ_t √(η (e^{2h} − 1)) z,   ε̂(u) = Σ_k c_k u^k, k < Order
 //
-// The noise is that of a step along which ε̂ does not see it; the marginals are therefore kept up to an error of the order of the step only, and the
-// plan is not Exact. [DPMppSDE] is better in nearly all cases.
+// A step does not see its own noise in ε̂, so that it keeps the marginals only up to an error that shrinks with the step, and the plan is not
+// Exact. [DPMppSDE] is better in nearly all cases.
 //
-// Order 1 in distribution. NFE n. Draws: one a step. A step to σ = 0 is α x̂_0, and one from α = 0 is α_t x̂_0 + σ_t z.
+// Order 1 or 2, of the moments of x. NFE n. Draws: one a step. A step to σ = 0 is α x̂_0, and one from α = 0 is α_t x̂_0 + σ_t z.
 //
 // Errors: Order outside 1 and 2, Eta that is negative or infinite, steps away from data, a Correction at Order 1.
 //
@@ -91,7 +91,7 @@ func (d stochastic) plan(p Problem) (*Plan, error) {
 	case d.Single && d.Order != 2:
 		return nil, fmt.Errorf("ode: %s: Single at Order %d; it is of order 2", name, d.Order)
 	}
-	return Assemble(p, name, 1, func(a *Assembler) {
+	return Assemble(p, name, min(d.Order, 2), func(a *Assembler) {
 		if d.kind == Noise {
 			a.Inexact()
 		}
