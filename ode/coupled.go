@@ -16,7 +16,7 @@ func (a *Assembler) cleanAt(w float64) Node {
 // the way back starts, is handed on as last.
 func (a *Assembler) held(i int, x Reg) Reg {
 	a.Output("last", x)
-	return a.Combine(a.First(x, a.Predict(x, a.Node(i), a.problem.Raw), a.Node(i+1))...)
+	return a.Combine(a.First(x, a.Predict(x, a.Node(i), a.Any()), a.Node(i+1))...)
 }
 
 // resume is where the way back starts: the state, the number of its knot, and the partner, unless there is none.
@@ -30,7 +30,7 @@ func (a *Assembler) resume(alone bool) (x, partner Reg, from int) {
 	if a.Node(0).end > 0 {
 		from = 1
 		if alone {
-			x = a.Combine(a.First(x, a.Predict(x, a.Node(0), a.problem.Raw), a.Node(1))...)
+			x = a.Combine(a.First(x, a.Predict(x, a.Node(0), a.Any()), a.Node(1))...)
 		} else {
 			x = a.Input("last")
 			a.Inexact() // the partner is of the time of last, and the knot check takes it for one of that of x

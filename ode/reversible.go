@@ -154,6 +154,9 @@ func (e EDICT) assemble(p Problem, name string, emit func(a *Assembler, mix floa
 				a.Fail("knot %d, t = %v, has α = 0, where the two states cannot be stepped apart; start later, or use Coupled", i, n.T)
 			}
 		}
+		if p.Raw != Noise && p.Raw != Score {
+			a.Inexact() // half of the predictions are made at a state of the next knot, so that converting them takes in x as well
+		}
 		emit(a, mix)
 	})
 }
