@@ -9,10 +9,9 @@ import "fmt"
 // where u(τ) is the polynomial in time through the latest Order velocities. Both ends, t = 1 and t = 0, are steps like the others.
 // RF-Solver, the other solver of second order in use for flows, is [RK] with [MidpointRule].
 //
-// Order 1 to 4. NFE n. A run starts with lower orders. Where the network's prediction does not determine a velocity the step is first
-// order and no history is kept.
+// Order 1 to 4. NFE n. A run starts with lower orders.
 //
-// Errors: a schedule other than [Flow]; Order outside 1 to 4; a network that predicts noise or a score from t = 1.
+// Errors: a schedule other than [Flow]; Order outside 1 to 4; a network that predicts noise or a score from t = 1, or data from t = 0.
 //
 // Source: Bashforth, Adams 1883; Liu et al. 2022, arXiv 2209.03003, for the ODE.
 type FlowAB struct {
@@ -36,14 +35,9 @@ func (f FlowAB) Plan(p Problem) (*Plan, error) {
 		var us []Estimate
 		for i := range a.Steps() {
 			s, t := a.Node(i), a.Node(i+1)
-			var terms []Term
-			if a.Defined(s, FlowVelocity) {
-				us = append([]Estimate{a.Predict(x, s, FlowVelocity)}, us[:min(len(us), f.Order-1)]...)
-				terms = append(a.First(x, us[0], t), slopes(func(n Node) float64 { return n.T }, t, us, powers(t.T-s.T, len(us)-1))...)
-			} else {
-				us, terms = nil, a.First(x, a.Predict(x, s, p.Raw), t)
-			}
-			x = a.Combine(terms...)
+			us = append([]Estimate{a.Predict(x, s, FlowVelocity)}, us[:min(len(us), f.Order-1)]...)
+			weights := powers(t.T-s.T, len(us)-1)
+			x = a.Combine(append(a.First(x, us[0], t), slopes(func(n Node) float64 { return n.T }, t, us, weights)...)...)
 			a.State(i+1, x)
 		}
 		a.Output("x", x)
