@@ -18,7 +18,7 @@ func TestReadmeOfTestdata(t *testing.T) {
 	text, err := fs.ReadFile(root, "README.md")
 	require.NoError(t, err)
 	listed := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^([0-9a-f]{64})  (\\S+)$").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^([0-9a-f]{64})  (\S+)$`).FindAllStringSubmatch(string(text), -1) {
 		listed[m[2]] = m[1]
 	}
 	require.NoError(t, fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
