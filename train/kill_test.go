@@ -54,7 +54,6 @@ func child(dir string) error {
 // number of processors, ends with the bits of a run that nobody touched.
 func TestKilledRunsEndAlike(t *testing.T) {
 	whole := t.TempDir()
-	began := time.Now()
 	run := func(dir string, processors int) *exec.Cmd {
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), childFolder+"="+dir, "GOMAXPROCS="+strconv.Itoa(processors))
@@ -62,7 +61,6 @@ func TestKilledRunsEndAlike(t *testing.T) {
 		return c
 	}
 	require.NoError(t, run(whole, 2).Run())
-	alone := time.Since(began)
 	want, err := os.ReadFile(filepath.Join(whole, "end"))
 	require.NoError(t, err)
 
@@ -75,8 +73,12 @@ func TestKilledRunsEndAlike(t *testing.T) {
 		c := run(torn, 1+i%4)
 		require.NoError(t, c.Start())
 		if killed < kills {
-			// Early enough to come before the end, late enough for some steps.
-			time.Sleep(time.Duration((0.1 + 0.25*random.Float64()) * float64(alone)))
+			// After a new checkpoint at the earliest, so that each life makes progress, and somewhere in the steps behind it.
+			before := written(torn)
+			for began := time.Now(); written(torn).Equal(before) && time.Since(began) < 20*time.Second; {
+				time.Sleep(100 * time.Microsecond)
+			}
+			time.Sleep(time.Duration(3 * random.Float64() * float64(time.Millisecond)))
 			require.NoError(t, c.Process.Kill())
 		}
 		err := c.Wait()
@@ -94,5 +96,14 @@ func TestKilledRunsEndAlike(t *testing.T) {
 	require.True(t, string(want) == string(got), "after %d kills", killed)
 	left, err := os.ReadDir(torn)
 	require.NoError(t, err)
-	t.Logf("%d kills, %v a run alone, %d files left", killed, alone.Round(time.Millisecond), len(left))
+	t.Logf("%d kills, %d files left", killed, len(left))
+}
+
+// written is when the checkpoint in a folder was last replaced.
+func written(dir string) time.Time {
+	f, err := os.Stat(filepath.Join(dir, "checkpoint"))
+	if err != nil {
+		return time.Time{}
+	}
+	return f.ModTime()
 }
