@@ -1,0 +1,103 @@
+// Command solve runs any solver of ebb on a Gaussian mixture, whose answers are exact: for scripts in any language, for teaching, and to hold
+// other libraries against ebb. It reads problems as JSON, one a line, and writes one line of JSON for each, in their order.
+//
+//	go run ./examples/solve < problems.jsonl
+//	go run ./examples/solve -in problems.jsonl
+//	go run ./examples/solve -list                the solvers, their fields and what these mean; the grids
+//
+// A problem, here in several lines, is
+//
+//	{"model":    {"type": "gaussian-mixture", "weights": [0.4, 0.6], "means": [[1, 0], [-1, 2]], "variances": [0.1, 0.03]},
+//	 "schedule": {"type": "vp-linear", "beta0": 0.1, "beta1": 20},
+//	 "knots":    {"grid": "log-snr", "steps": 12, "from": 1, "to": 0.02},
+//	 "solver":   {"name": "unipc", "order": 3},
+//	 "x":         [[0.5, -1], [1.3, 0.2]],
+//	 "cotangent": [[1, 0], [0, 1]]}
+//
+// and its answer
+//
+//	{"x0": [[…], […]], "gradient": {"latent": [[…], […]], "means": [[…], […]]}, "nfe": 12, "vjp": 12}
+//
+// or {"error": "…"}, after which the other lines are still done and the exit code is 1.
+//
+//   - schedule: vp-linear, vp-cosine (offset), edm (α = 1, σ = t), flow, or discrete (betas), whose times are t_i = (i+1)/N.
+//   - knots: a list of times from noise to data, or a grid; its steps count intervals, and "append-zero": true adds a last 0 and one step.
+//   - solver: a name of -list with fields, or {"published": NAME} with a case of testdata/golden/official_solvers_gradients.json.
+//   - statistics: those of dpmv3, {"lambda": […], "l": [[…]], "s": [[…]], "b": [[…]]}.
+//   - noise: what stochastic solvers draw, draws × batch × dimension, zero when absent; seed draws it instead.
+//   - x: the batch at the first knot. cotangent: of the loss ⟨cotangent, x0⟩; without it there is no gradient.
+//   - gradient: a strategy of package adjoint, checkpoint or unrolled. dtype: float64 or float32.
+//
+// The gradient to the means is summed over the batch. nfe counts network evaluations, vjp products with the network's Jacobian.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second interrupt does not wait
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "solve: interrupted")
+		os.Exit(130)
+	}
+	fmt.Fprintln(os.Stderr, "solve:", err)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintln(os.Stderr, "-h lists the flags")
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+// run is the whole program.
+func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+	f := flag.NewFlagSet("solve", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // what is wrong is said once, by main
+	path := f.String("in", "", "file of problems, one a line; without it standard input")
+	listed := f.Bool("list", false, "print all solvers with their fields, and the grids")
+	if err := f.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			fmt.Fprintln(out, "solve reads problems as JSON, one a line, and writes the solution of each; go doc ./examples/solve has the fields.")
+			f.SetOutput(out)
+			f.PrintDefaults()
+			return err
+		}
+		return usageError{err}
+	}
+	switch {
+	case f.NArg() > 0:
+		return usageError{fmt.Errorf("%q is left over; every argument is a flag, and a file is given with -in", f.Args())}
+	case *listed && *path != "":
+		return usageError{errors.New("-in has no effect beside -list; leave one of them out")}
+	case *listed:
+		return list(out)
+	case *path != "":
+		file, err := os.Open(*path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+	}
+	failed, lines, err := stream(ctx, in, out)
+	if err == nil && failed > 0 {
+		err = fmt.Errorf("%d of %d problems could not be solved; their lines say why", failed, lines)
+	}
+	return err
+}

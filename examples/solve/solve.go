@@ -1,0 +1,419 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/ebb-go/ebb/adjoint"
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/models"
+	"github.com/ebb-go/ebb/ode"
+	"github.com/ebb-go/ebb/ode/exact"
+)
+
+// A setup is what schedule, knots, solver and statistics make.
+type setup struct {
+	plan   *ode.Plan
+	silent bool // a published solver whose noise is zero by its name
+}
+
+// plans keeps setups by how they were written, since most problems share theirs with others.
+type plans struct {
+	mu   sync.Mutex
+	made map[string]setup
+}
+
+// mostKept bounds what is kept; beyond it everything is forgotten.
+const mostKept = 256
+
+// key is what the named fields were written as.
+func (p *problem) key(names ...string) string {
+	var b strings.Builder
+	for _, n := range names {
+		b.Write(p.fields[n])
+		b.WriteByte(0)
+	}
+	return b.String()
+}
+
+func (s *plans) of(p *problem) (setup, error) {
+	key := p.key("schedule", "knots", "solver", "statistics")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u, ok := s.made[key]; ok {
+		return u, nil
+	}
+	u, err := compile(p)
+	if err != nil {
+		return u, err
+	}
+	if s.made == nil || len(s.made) >= mostKept {
+		s.made = map[string]setup{}
+	}
+	s.made[key] = u
+	return u, nil
+}
+
+func compile(p *problem) (u setup, err error) {
+	schedule, raw, err := parseSchedule(p.fields["schedule"])
+	if err != nil {
+		return u, err
+	}
+	if p.fields["knots"] == nil {
+		return u, fmt.Errorf("knots are missing; give a list of times, or a grid such as {\"grid\": \"time-uniform\", \"steps\": 20}")
+	}
+	todo, err := parseKnots(p.fields["knots"], schedule)
+	if err != nil {
+		return u, err
+	}
+	solver, err := u.solver(p, &todo)
+	if err != nil {
+		return u, err
+	}
+	todo.Raw = raw
+	u.plan, err = solver.Plan(todo)
+	return u, err
+}
+
+// solver reads what solves the problem, and may put its knots in another form.
+func (u *setup) solver(p *problem, todo *ode.Problem) (s ode.Solver, err error) {
+	var fields map[string]json.RawMessage
+	if err := value("solver", p.fields["solver"], &fields); err != nil {
+		return nil, err
+	}
+	if raw, ok := fields["published"]; ok && raw[0] == '"' {
+		s, err = u.release(fields, todo)
+	} else {
+		s, err = parseNative("solver", p.fields["solver"])
+	}
+	if err != nil {
+		return nil, err
+	}
+	return withStatistics(s, p.fields["statistics"])
+}
+
+// release reads a published solver.
+func (u *setup) release(fields map[string]json.RawMessage, todo *ode.Problem) (ode.Solver, error) {
+	for name := range fields {
+		if name != "published" {
+			return nil, unknown("a published solver has the field", name, []string{"published"})
+		}
+	}
+	all := publishedSolvers()
+	var names []string
+	for _, r := range all {
+		names = append(names, r.name)
+	}
+	name, err := one("solver.published", fields["published"], names...)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(name, "/append_zero") && !endsAtZero(*todo) {
+		return nil, fmt.Errorf("solver.published is %s, but the last knot is not 0; append it, or use the name without /append_zero", name)
+	}
+	u.silent = strings.Contains(name, "_zero_noise")
+	for _, r := range all {
+		if r.name == name {
+			if r.grid {
+				*todo = evenly(*todo)
+			}
+			return r.solver(*todo), nil
+		}
+	}
+	return nil, nil
+}
+
+// withStatistics gives a solver the statistics it needs.
+func withStatistics(s ode.Solver, raw json.RawMessage) (ode.Solver, error) {
+	v := reflect.New(reflect.TypeOf(s)).Elem()
+	v.Set(reflect.ValueOf(s))
+	var dst reflect.Value
+	for i := range v.NumField() {
+		if v.Field(i).Type() == reflect.TypeFor[ode.Statistics]() {
+			dst = v.Field(i)
+		}
+	}
+	switch {
+	case !dst.IsValid() && raw != nil:
+		return nil, fmt.Errorf("statistics are given, which this solver does not use; leave them out, or use dpmv3")
+	case !dst.IsValid():
+		return s, nil
+	}
+	o, err := object("statistics", raw, "lambda", "l", "s", "b")
+	if err != nil {
+		return nil, err
+	}
+	var m ode.Statistics
+	for _, f := range []struct {
+		name string
+		dst  any
+	}{{"lambda", &m.Lambda}, {"l", &m.L}, {"s", &m.S}, {"b", &m.B}} {
+		if err := value("statistics."+f.name, o[f.name], f.dst); err != nil {
+			return nil, err
+		}
+	}
+	dst.Set(reflect.ValueOf(m))
+	return v.Interface().(ode.Solver), nil
+}
+
+// A worker solves problems one after the other, and keeps what it made for them.
+type worker struct {
+	plans   *plans
+	engines map[string]engine
+}
+
+// An engine solves problems that differ in numbers alone.
+type engine interface {
+	solve(ctx context.Context, p *problem, noise bool) (answer, error)
+	close()
+}
+
+// An answer is in the memory of its engine.
+type answer struct {
+	batch, components int
+	x0, latent, means []float64 // the latter two nil without a gradient
+	nfe, vjp          int
+}
+
+func (w *worker) close() {
+	for _, e := range w.engines {
+		e.close()
+	}
+	w.engines = nil
+}
+
+// answer solves a line. A fault of ebb's own must not take the other lines with it.
+func (w *worker) answer(ctx context.Context, line []byte) (out []byte, failed bool) {
+	a, err := w.guarded(ctx, line)
+	if err != nil {
+		out, _ = json.Marshal(map[string]string{"error": err.Error()})
+		return out, true
+	}
+	return a.json(), false
+}
+
+func (w *worker) guarded(ctx context.Context, line []byte) (a answer, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.engines = nil // one of them is in an unknown state
+			err = fmt.Errorf("a fault in ebb, please report it with this line: %v", fault)
+		}
+	}()
+	return w.solve(ctx, line)
+}
+
+func (w *worker) solve(ctx context.Context, line []byte) (a answer, err error) {
+	p, err := parse(line)
+	if err != nil {
+		return a, err
+	}
+	u, err := w.plans.of(&p)
+	if err != nil {
+		return a, err
+	}
+	if err := u.checkNoise(&p); err != nil {
+		return a, err
+	}
+	key := fmt.Sprint(p.key("schedule", "knots", "solver", "statistics", "model"), p.batch, p.dim, p.cotangent != nil, p.strategy, p.float32)
+	e, ok := w.engines[key]
+	if !ok {
+		if e, err = newEngine(&p, u); err != nil {
+			return a, err
+		}
+		if w.engines == nil || len(w.engines) >= mostKept {
+			w.close()
+			w.engines = map[string]engine{}
+		}
+		w.engines[key] = e
+	}
+	return e.solve(ctx, &p, u.plan.Draws() > 0)
+}
+
+func (u setup) checkNoise(p *problem) error {
+	switch draws := u.plan.Draws(); {
+	case u.silent && (p.noise != nil || p.seed != nil):
+		return fmt.Errorf("the published solver has zero noise by its name; leave noise and seed out, or use a native solver")
+	case p.noise != nil && len(p.noise) != draws:
+		return fmt.Errorf("noise has %d draws, this solver makes %d with these knots", len(p.noise), draws)
+	}
+	return nil
+}
+
+func newEngine(p *problem, u setup) (engine, error) {
+	m, err := parseModel(p.fields["model"])
+	if err != nil {
+		return nil, err
+	}
+	if p.float32 {
+		return newPrepared[float32](p, u, m)
+	}
+	return newPrepared[float64](p, u, m)
+}
+
+// strategyNames are the values of gradient; the first is the default.
+func strategyNames() []string { return []string{"checkpoint", "unrolled"} }
+
+// prepared is the engine of an element type.
+type prepared[T ode.Float] struct {
+	field      ode.Differentiable[T]
+	runner     *ode.Runner[T]      // without a gradient
+	adjoint    *adjoint.Adjoint[T] // with one
+	loss       adjoint.Loss[T]
+	nfe        int
+	components int
+	x, c       []T
+	cell       *graph.Cell[T] // of strategies that need a graph
+	answer     answer
+}
+
+func newPrepared[T ode.Float](p *problem, u setup, m exact.Mixture) (engine, error) {
+	r := &prepared[T]{components: len(m.Means), nfe: u.plan.NFE(), x: make([]T, len(p.x)), c: make([]T, len(p.x))}
+	field, err := exact.NewField[T](m, u.plan.Schedule, u.plan.Raw)
+	if err != nil {
+		return nil, err
+	}
+	if p.dim != m.Dim() {
+		return nil, fmt.Errorf("x has %d columns, the model %d dimensions", p.dim, m.Dim())
+	}
+	r.field, r.loss = field, adjoint.Dot(r.c)
+	if p.cotangent == nil {
+		r.runner, err = ode.NewRunner[T](u.plan, p.batch, p.dim)
+		return r, err
+	}
+	todo := adjoint.Problem[T]{Plan: u.plan, Field: field, Batch: p.batch, Dim: p.dim, Wrt: []string{"x", "means"}}
+	if p.strategy == "unrolled" {
+		if todo.Field, err = r.graph(u.plan, m); err != nil {
+			return nil, err
+		}
+		todo.Strategy = adjoint.Unrolled{}
+	}
+	if r.adjoint, err = adjoint.New(todo); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// graph is the model as a network.
+func (r *prepared[T]) graph(plan *ode.Plan, m exact.Mixture) (ode.Differentiable[T], error) {
+	network, err := models.NewMixture(models.MixtureConfig{Shape: []int{m.Dim()}, Components: len(m.Means), Prediction: plan.Raw, Schedule: plan.Schedule})
+	if err != nil {
+		return nil, err
+	}
+	weights, err := models.MixtureWeights[T](m)
+	if err != nil {
+		return nil, err
+	}
+	if r.cell, err = graph.NewCell(network, weights); err != nil {
+		return nil, err
+	}
+	return graph.NewField(r.cell, nil)
+}
+
+func (r *prepared[T]) close() {
+	if r.cell != nil {
+		r.cell.Close()
+	}
+}
+
+func (r *prepared[T]) solve(ctx context.Context, p *problem, noisy bool) (answer, error) {
+	convert(r.x, p.x)
+	ports := map[string][]T{"x": r.x}
+	var noise ode.NoiseSource[T]
+	if noisy {
+		noise = source[T](p)
+	}
+	a := &r.answer
+	a.batch, a.components, a.nfe = p.batch, r.components, r.nfe
+	if r.adjoint == nil {
+		if err := r.runner.Run(ctx, r.field, ode.Inputs[T]{Ports: ports, Noise: noise}); err != nil {
+			return answer{}, err
+		}
+		a.x0 = widen(a.x0, r.runner.Output("x"))
+		return *a, nil
+	}
+	convert(r.c, p.cotangent)
+	g, err := r.adjoint.Gradient(ctx, adjoint.Inputs[T]{Ports: ports, Noise: noise}, r.loss)
+	if err != nil {
+		return answer{}, err
+	}
+	a.x0, a.latent, a.means = widen(a.x0, g.States.X()), widen(a.latent, g.Gradients["x"]), widen(a.means, g.Gradients["means"])
+	a.nfe, a.vjp = g.NFE, g.VJP
+	return *a, nil
+}
+
+// silence is noise that is zero.
+type silence[T ode.Float] struct{}
+
+// Draw implements [ode.NoiseSource].
+func (silence[T]) Draw(dst []T, _ ode.DrawCall) error {
+	clear(dst)
+	return nil
+}
+
+func source[T ode.Float](p *problem) ode.NoiseSource[T] {
+	switch {
+	case p.seed != nil:
+		return ode.Seed[T]{Key: *p.seed}
+	case p.noise == nil:
+		return silence[T]{}
+	}
+	given := make(ode.Given[T], len(p.noise))
+	for i, d := range p.noise {
+		given[i] = make([]T, len(d))
+		convert(given[i], d)
+	}
+	return given
+}
+
+func convert[T ode.Float](dst []T, src []float64) {
+	for i, v := range src {
+		dst[i] = T(v)
+	}
+}
+
+// widen copies src to dst, which is made if need be.
+func widen[T ode.Float](dst []float64, src []T) []float64 {
+	if dst == nil {
+		dst = make([]float64, len(src))
+	}
+	for i, v := range src {
+		dst[i] = float64(v)
+	}
+	return dst
+}
+
+// json writes all numbers with 17 digits, which is what a float64 needs.
+func (a answer) json() []byte {
+	b := append([]byte(`{"x0":`), ""...)
+	b = rows(b, a.x0, a.batch)
+	if a.latent != nil {
+		b = append(rows(append(b, `,"gradient":{"latent":`...), a.latent, a.batch), `,"means":`...)
+		b = append(rows(b, a.means, a.components), '}')
+	}
+	b = strconv.AppendInt(append(b, `,"nfe":`...), int64(a.nfe), 10)
+	b = strconv.AppendInt(append(b, `,"vjp":`...), int64(a.vjp), 10)
+	return append(b, '}')
+}
+
+func rows(b []byte, values []float64, n int) []byte {
+	dim := len(values) / n
+	b = append(b, '[')
+	for i, v := range values {
+		switch {
+		case i%dim == 0 && i > 0:
+			b = append(b, "],["...)
+		case i%dim == 0:
+			b = append(b, '[')
+		default:
+			b = append(b, ',')
+		}
+		b = strconv.AppendFloat(b, v, 'g', 17, 64)
+	}
+	return append(b, "]]"...)
+}

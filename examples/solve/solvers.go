@@ -1,0 +1,77 @@
+package main
+
+import (
+	"github.com/ebb-go/ebb/ode"
+)
+
+// A native is a solver under its name here. Its fields are found by reflection, with the values they have here.
+type native struct {
+	name    string
+	solver  ode.Solver
+	meaning string
+	about   about
+}
+
+// about holds the default and the meaning of fields, by name.
+type about map[string][2]string
+
+// What fields mean that many solvers have. A solver's own about goes before.
+var common = about{
+	"order":        {"2", "order of the polynomial"},
+	"correction":   {"midpoint", "how a second-order term is weighted: midpoint or taylor (also called heun)"},
+	"single":       {"false", "evaluate inside each step instead of looking back"},
+	"lower-final":  {"false", "lower the order of the last steps to 2 and 1, which steadies very short runs"},
+	"published":    {"false", "do what the release does where that is wrong"},
+	"noise":        {"false", "predict noise instead of data"},
+	"b":            {"b2", "the function B(h) of the paper: b1 or b2"},
+	"no-corrector": {"false", "the predictor alone, UniP"},
+	"tableau":      {"heun", "Runge-Kutta method: a name, or {\"a\": [[], …], \"b\": […], \"c\": […], \"order\": n}"},
+	"eta":          {"1", "η, the share of noise put back"},
+}
+
+// natives are all solvers; a new one is a new row.
+func natives() []native {
+	return []native{
+		{"ddim", ode.DDIM{}, "first order, exact for a constant prediction; with eta, ancestral sampling", about{"eta": {"0", "η: 0 puts back no noise, 1 is ancestral"}}},
+		{"dpm", ode.DPM{}, "DPM-Solver: noise prediction, polynomial in λ; multistep, or single", about{
+			"order": {"2", "1 to 3"}, "fast": {"false", "single, with steps counting evaluations; needs a grid, not a list of knots"},
+			"published": {"false", "order 3 multistep with half the second derivative, as released"}}},
+		{"dpmpp", ode.DPMpp{}, "DPM-Solver++: data prediction, polynomial in λ; multistep (2M, 3M), or single (2S, 3S)", about{
+			"order": {"2", "1 to 3"}, "fast": {"false", "single, with steps counting evaluations; needs a grid, not a list of knots"},
+			"published": {"false", "order 3 multistep with half the second derivative, as released"}}},
+		{"dpm-sde", ode.DPMSDE{}, "SDE-DPM-Solver: dpm for the SDE", about{"order": {"2", "1 or 2"}, "eta": {"1", "η, noise in shares of that of the reverse process"}}},
+		{"dpmpp-sde", ode.DPMppSDE{}, "SDE-DPM-Solver++: dpmpp for the SDE (2M SDE, 3M SDE; single: SDE)", about{
+			"order": {"2", "1 to 3"}, "eta": {"1", "η, noise in shares of that of the reverse process"},
+			"published": {"false", "order 3 with half the second derivative, as released"}}},
+		{"ancestral", ode.Ancestral{}, "2S ancestral, with noise DPM2 ancestral", nil},
+		{"unipc", ode.UniPC{}, "UniPC: predicts, asks the network, corrects with the answer", about{"order": {"2", "1 to 4; that of the corrected state is one more"}}},
+		{"dpmv3", ode.DPMv3{}, "DPM-Solver-v3; needs statistics", about{
+			"order": {"3", "1 to 3"}, "pseudo": {"false", "divided differences in the predictor, at order 3"},
+			"corrector": {"false", "correct all states but the last"}, "pseudo-corrector": {"false", "correct with divided differences and one value more"},
+			"half": {"false", "correct near data only"}, "published": {"false", "half as released: near noise only"}}},
+		{"deis", ode.DEIS{}, "DEIS tAB: polynomial in t", about{"order": {"4", "1 to 4; r+1 of the paper"}}},
+		{"lms", ode.LMS{}, "LMS, DEIS ρAB: polynomial in σ/α", about{
+			"order": {"4", "1 to 4"}, "published": {"false", "keep the order in a step to σ = 0, as released"}}},
+		{"pndm", ode.PNDM{}, "PNDM, iPNDM, PLMS: Adams-Bashforth weights for equal steps", about{
+			"order": {"4", "1 to 4 predictions"}, "start": {"ipndm", "first steps: ipndm (lower orders), spndm (PLMS at order 4), fpndm (Runge-Kutta)"}}},
+		{"rk", ode.RK{}, "explicit Runge-Kutta: EDM's Heun, and Euler, midpoint, RK4 for flows", about{
+			"in": {"auto", "ratio (d(x/α)/d(σ/α)), time (dx/dt), or auto: time on flow, else ratio"}}},
+		{"churn-rk", ode.ChurnRK{}, "rk in σ/α with noise added before steps: EDM's stochastic sampler", about{
+			"churn": {"0", "S_churn"}, "min": {"0", "S_tmin, a noise level σ/α"}, "max": {"no bound", "S_tmax, a noise level σ/α"}, "noise": {"1", "S_noise"}}},
+		{"flow-ab", ode.FlowAB{}, "Adams-Bashforth on the velocity; flow only", about{"order": {"2", "1 to 4"}}},
+		{"obelm", ode.OBELM{}, "O-BELM: reversible, second order", nil},
+		{"bdia", ode.BDIA{}, "BDIA: reversible", about{"gamma": {"1", "γ in (0, 1]"}}},
+		{"edict", ode.EDICT{}, "EDICT: reversible, two coupled states", about{"mix": {"0.93", "p in (0, 1]"}}},
+		{"alf", ode.ALF{}, "asynchronous leapfrog: reversible", about{"eta": {"1", "η in (0, 1], not ½"}}},
+		{"coupled", ode.Coupled{}, "McCallum and Foster's reversible coupling of a Runge-Kutta method", about{"zeta": {"0.999", "ζ in (0, 1]"}}},
+	}
+}
+
+// describe finds what a field means.
+func (a about) describe(field string) (byDefault, meaning string) {
+	d, ok := a[field]
+	if !ok {
+		d = common[field]
+	}
+	return d[0], d[1]
+}
