@@ -24,12 +24,12 @@ type Statistics struct {
 func (m Statistics) check() error {
 	n := len(m.Lambda)
 	if n < 2 {
-		return fmt.Errorf("Statistics have %d points of λ; at least 2 are needed. Estimate them for the model, or use DPMpp, which needs none", n)
+		return fmt.Errorf("option Statistics has %d points of λ; at least 2 are needed. Estimate them for the model, or use DPMpp, which needs none", n)
 	}
 	span := m.Lambda[n-1] - m.Lambda[0]
 	for i, l := range m.Lambda {
 		if want := m.Lambda[0] + span*float64(i)/float64(n-1); !(span > 0 && math.Abs(l-want) <= 1e-9*span) {
-			return fmt.Errorf("Statistics.Lambda[%d] is %v; the points must rise and be equispaced, and this one should be %v", i, l, want)
+			return fmt.Errorf("option Statistics.Lambda[%d] is %v; the points must rise and be equispaced, and this one should be %v", i, l, want)
 		}
 	}
 	for _, c := range []struct {
@@ -37,15 +37,15 @@ func (m Statistics) check() error {
 		rows [][]float64
 	}{{"L", m.L}, {"S", m.S}, {"B", m.B}} {
 		if len(c.rows) != n {
-			return fmt.Errorf("Statistics.%s has %d rows for %d points of λ", c.name, len(c.rows), n)
+			return fmt.Errorf("option Statistics.%s has %d rows for %d points of λ", c.name, len(c.rows), n)
 		}
 		for i, row := range c.rows {
 			if len(row) == 0 || len(row) != len(m.L[0]) {
-				return fmt.Errorf("Statistics.%s[%d] has %d elements, and L[0] has %d; all rows need as many as a sample has", c.name, i, len(row), len(m.L[0]))
+				return fmt.Errorf("option Statistics.%s[%d] has %d elements, and L[0] has %d; all rows need as many as a sample has", c.name, i, len(row), len(m.L[0]))
 			}
 			for d, v := range row {
 				if math.IsNaN(v) || math.IsInf(v, 0) {
-					return fmt.Errorf("Statistics.%s[%d][%d] is %v; it must be finite", c.name, i, d, v)
+					return fmt.Errorf("option Statistics.%s[%d][%d] is %v; it must be finite", c.name, i, d, v)
 				}
 			}
 		}

@@ -1,0 +1,174 @@
+package ode
+
+import "fmt"
+
+// USFOf writes another solver as decisions on a number of steps: [DPM] and [DPMpp], whose singlestep runs have Order
+// steps of USF for each of theirs, [UniPC] and [DPMv3]. On the same knots, inner ones included, the results are the same.
+//
+// It is an error if the solver is none of these, has an option that its Plan refuses, or one that USF cannot express:
+// Fast, Published of DPM, Half.
+func USFOf(s Solver, steps int) (USF, error) {
+	if steps < 1 {
+		return USF{}, fmt.Errorf("ode: USFOf: %d steps; at least 1 is needed", steps)
+	}
+	u, err := USF{}, error(nil)
+	switch s := s.(type) {
+	case DPM:
+		u.Decisions.Steps, err = exponential{DPMpp(s), Noise, ""}.decisions(FormNoise, steps)
+	case DPMpp:
+		u.Decisions.Steps, err = exponential{s, Data, ""}.decisions(FormData, steps)
+	case UniPC:
+		u.Decisions.Steps, err = s.decisions(steps)
+	case DPMv3:
+		u.Statistics = s.Statistics
+		u.Decisions.Steps, err = s.decisions(steps)
+	default:
+		err = fmt.Errorf("%T is none of DPM, DPMpp, UniPC and DPMv3", s)
+	}
+	if err != nil {
+		return USF{}, fmt.Errorf("ode: USFOf: %w", err)
+	}
+	return u, nil
+}
+
+// through are the first n derivatives, each through all the points.
+func through(n int, relaxation Relaxation, points ...int) []Derivative {
+	ds := make([]Derivative, n)
+	for k := range ds {
+		ds[k].Points = points
+	}
+	if n == 1 {
+		ds[0].Relaxation = relaxation
+	}
+	return ds
+}
+
+// divided are derivatives by divided differences.
+func divided(points ...int) []Derivative {
+	ds := make([]Derivative, len(points))
+	for k := range ds {
+		ds[k].Points = points[:k+1]
+	}
+	return ds
+}
+
+// back counts n−1 evaluations back from the newest.
+func back(n int) (points []int) {
+	for p := 1; p < n; p++ {
+		points = append(points, p)
+	}
+	return points
+}
+
+// around are the points of a corrector of a step with n predictions: the new one, and those before the start.
+func around(n int) []int {
+	points := []int{0}
+	for p := 2; p <= n; p++ {
+		points = append(points, p)
+	}
+	return points
+}
+
+func (e exponential) decisions(form Form, steps int) ([]Decision, error) {
+	if e.Order == 0 {
+		e.Order = 2
+	}
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	relaxation := RelaxNot
+	if e.Correction == Midpoint {
+		relaxation = RelaxMidpoint
+	}
+	switch {
+	case e.Fast:
+		return nil, fmt.Errorf("option Fast lays its own knots; use Single")
+	case e.Published:
+		return nil, fmt.Errorf("option Published halves the second derivative, and only the first is relaxed; leave it out")
+	case e.Single && steps%e.Order != 0:
+		return nil, fmt.Errorf("%d steps are no multiple of Order %d, of which each singlestep has that many", steps, e.Order)
+	}
+	all := make([]Decision, steps)
+	for i := range all {
+		d := Decision{Form: form}
+		switch order := min(i+1, e.Order); {
+		case !e.Single:
+			if e.LowerFinal {
+				order = min(order, steps-i)
+			}
+			d.Derivatives = through(order-1, relaxation, back(order)...)
+		case i%e.Order == 1:
+			if e.Order == 3 {
+				relaxation = RelaxNot // of the inner point
+			}
+			d.Start, d.Derivatives = 1, through(1, relaxation, 0)
+		case i%e.Order == 2 && e.Correction == Midpoint:
+			d.Start, d.Derivatives = 2, through(1, RelaxNot, 0)
+		case i%e.Order == 2:
+			d.Start, d.Derivatives = 2, through(2, RelaxNot, 1, 0)
+		}
+		all[i] = d
+	}
+	return all, nil
+}
+
+func (c UniPC) decisions(steps int) ([]Decision, error) {
+	if c.Order == 0 {
+		c.Order = 2
+	}
+	if _, err := c.Plan(Problem{Schedule: VPLinear{}, Steps: steps}); err != nil {
+		return nil, err
+	}
+	d, relaxation := Decision{Form: FormData}, RelaxMidpoint
+	if c.Noise {
+		d.Form = FormNoise
+	}
+	if c.B == B1 {
+		relaxation = RelaxB1
+	}
+	all := make([]Decision, steps)
+	for i := range all {
+		order := min(i+1, c.Order)
+		if c.LowerFinal {
+			order = min(order, steps-i)
+		}
+		d.Derivatives = through(order-1, relaxation, back(order)...)
+		d.Correct, d.Corrector = Uncorrected, nil
+		if !c.NoCorrector && i+1 < steps {
+			d.Correct, d.Corrector = PseudoCorrected, &Update{1, through(order, relaxation, around(order)...)}
+		}
+		all[i] = d
+	}
+	return all, nil
+}
+
+func (v DPMv3) decisions(steps int) ([]Decision, error) {
+	if v.Order == 0 {
+		v.Order = 3
+	}
+	if err := v.check(); err != nil {
+		return nil, err
+	}
+	if v.Half {
+		return nil, fmt.Errorf("option Half depends on times; leave it out, and take away correctors")
+	}
+	all := make([]Decision, steps)
+	for i := range all {
+		d, order := Decision{Form: FormV3}, min(i+1, v.Order)
+		if v.LowerFinal {
+			order = min(order, steps-i)
+		}
+		if d.Derivatives = through(order-1, RelaxNot, back(order)...); v.Pseudo {
+			d.Derivatives = divided(back(order)...)
+		}
+		switch {
+		case i+1 == steps:
+		case v.PseudoCorrector:
+			d.Correct, d.Corrector = PseudoCorrected, &Update{1, divided(around(order)...)}
+		case v.Corrector && order > 1:
+			d.Correct, d.Corrector = PseudoCorrected, &Update{1, through(order-1, RelaxNot, around(order-1)...)}
+		}
+		all[i] = d
+	}
+	return all, nil
+}
