@@ -197,7 +197,7 @@ func distance(want, got []float64) float64 {
 	return math.Sqrt(d / size)
 }
 
-// What ebb has no solver for yet.
+// What is no solver: TestGoldenAdaptive has the cases of controllers.
 var goldenWaiting = []string{"dpmsolver/adaptive", "dpmsolver++/adaptive"}
 
 func isWaiting(name string) bool {

@@ -13,6 +13,10 @@ type Tableau struct {
 	Order int
 	A     [][]float64
 	B, C  []float64
+
+	// Low, if there is one, are the weights of a method of lower order on the same slopes and that at the end of the step, which comes last:
+	// what [Adaptive] tells the error from. Plans do without.
+	Low []float64
 }
 
 // Euler is the first-order method.
@@ -73,6 +77,9 @@ func (b Tableau) check() error {
 	}
 	if !near(b.B, 1) {
 		return fmt.Errorf("tableau %q: B, %v, does not sum to 1", b.Name, b.B)
+	}
+	if b.Low != nil && (len(b.Low) != n+1 || !near(b.Low, 1)) {
+		return fmt.Errorf("tableau %q: Low, %v, has to be %d weights that sum to 1, one for each stage and one for the end of the step", b.Name, b.Low, n+1)
 	}
 	return nil
 }
@@ -156,28 +163,30 @@ func (r RK) Plan(p Problem) (*Plan, error) {
 
 // step writes one step for the slope of the given kind. nodes are those of the stages.
 func (b Tableau) step(a *Assembler, x Reg, s, t Node, kind Prediction, nodes []Node) Reg {
-	var ks []Reg
-	at := func(n Node, weights []float64) Reg {
+	return a.Combine(b.advance(a, x, a.Predict(x, s, kind), t, nodes)(t, b.B)...)
+}
+
+// advance writes the stages of a step from its first slope, and returns what makes a state at a node of it from weights of the slopes, and of
+// others that may be given.
+func (b Tableau) advance(a *Assembler, x Reg, first Estimate, t Node, nodes []Node) func(n Node, weights []float64, more ...Reg) []Term {
+	s, ks := first.At, []Reg{first.Reg}
+	at := func(n Node, weights []float64, more ...Reg) []Term {
 		scale, length := 1.0, t.T-s.T
-		if kind == Noise {
+		if first.Kind == Noise {
 			scale, length = n.Alpha/s.Alpha, n.Alpha*(t.Ratio()-s.Ratio())
 		}
 		terms := []Term{{Reg: x, C: scale}}
-		for j, w := range weights {
-			if w != 0 {
-				terms = append(terms, Term{Reg: ks[j], C: length * w})
+		for j, k := range append(ks[:len(ks):len(ks)], more...) {
+			if j < len(weights) && weights[j] != 0 {
+				terms = append(terms, Term{Reg: k, C: length * weights[j]})
 			}
 		}
-		return a.Combine(terms...)
+		return terms
 	}
-	for i, n := range nodes {
-		stage := x
-		if i > 0 {
-			stage = at(n, b.A[i])
-		}
-		ks = append(ks, a.Predict(stage, n, kind).Reg)
+	for i, n := range nodes[1:] {
+		ks = append(ks, a.Predict(a.Combine(at(n, b.A[i+1])...), n, first.Kind).Reg)
 	}
-	return at(t, b.B)
+	return at
 }
 
 func (b Tableau) times(a *Assembler, s, t Node) []Node {
