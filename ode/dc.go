@@ -44,6 +44,7 @@ func (d DC) Plan(p Problem) (*Plan, error) {
 	if d.Order == 0 {
 		d.Order = 2
 	}
+	d.Ratios = slices.Clone(d.Ratios)
 	return Assemble(p, fmt.Sprintf("DC-Solver(%s, %d points)", plain.Name, d.Points), d.order(), d.emit)
 }
 

@@ -248,15 +248,24 @@ func (d Decisions) linear() iter.Seq[*float64] {
 	}
 }
 
-// clone copies what linear leads to.
+// clone shares nothing with d.
 func (d Decisions) clone() Decisions {
-	d.Steps = slices.Clone(d.Steps)
+	d.Times, d.Mean, d.Steps = slices.Clone(d.Times), slices.Clone(d.Mean), slices.Clone(d.Steps)
 	for i := range d.Steps {
 		s := &d.Steps[i]
-		s.Derivatives = slices.Clone(s.Derivatives)
+		s.Update = s.Update.clone()
 		if s.Corrector != nil {
-			s.Corrector = &Update{s.Corrector.Start, slices.Clone(s.Corrector.Derivatives)}
+			c := s.Corrector.clone()
+			s.Corrector = &c
 		}
 	}
 	return d
+}
+
+func (u Update) clone() Update {
+	u.Derivatives = slices.Clone(u.Derivatives)
+	for k := range u.Derivatives {
+		u.Derivatives[k].Points = slices.Clone(u.Derivatives[k].Points)
+	}
+	return u
 }

@@ -3,6 +3,7 @@ package ode
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Statistics are what [DPMv3] knows of a model: three curves over λ for every element of a sample, which turn the linear
@@ -143,14 +144,14 @@ func (m Statistics) fit(a *Assembler, x Reg, point int, at Node) fit {
 
 // fitTo is fit with the noise prediction known.
 func (m Statistics) fitTo(a *Assembler, x, noise Reg, point int, at Node) fit {
-	f := a.Combine(Term{Reg: noise, C: at.Ratio()}, Term{Reg: x, C: -1 / at.Alpha, Elements: m.L[point]})
+	f := a.Combine(Term{Reg: noise, C: at.Ratio()}, Term{Reg: x, C: -1 / at.Alpha, Elements: slices.Clone(m.L[point])})
 	return fit{point, at, x, f}
 }
 
 // first is the step to σ = 0: α x̂_0, by the state and f.
 func (m Statistics) first(f fit, to Node) []Term {
 	c := to.Alpha / f.at.Alpha
-	return []Term{{Reg: f.x, C: c}, {Reg: f.x, C: -c, Elements: m.L[f.point]}, {Reg: f.f, C: -to.Alpha}}
+	return []Term{{Reg: f.x, C: c}, {Reg: f.x, C: -c, Elements: slices.Clone(m.L[f.point])}, {Reg: f.f, C: -to.Alpha}}
 }
 
 // step goes from the first fit to a node. Row k of the weights makes the coefficient c_k of u^k, u = (λ−λ_s)/h, in the

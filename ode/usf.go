@@ -39,9 +39,8 @@ type USF struct {
 
 // Plan implements [Solver].
 func (u USF) Plan(p Problem) (*Plan, error) {
-	d, at := u.Decisions, []int(nil)
-	name := fmt.Sprintf("USF(%d)", len(d.Steps))
-	err := d.Check()
+	d := u.Decisions.clone()
+	name, at, err := fmt.Sprintf("USF(%d)", len(d.Steps)), []int(nil), d.Check()
 	fits := slices.ContainsFunc(d.Steps, func(s Decision) bool { return s.Form == FormV3 })
 	if d.Times != nil {
 		if p.Knots != nil || p.Grid != nil || p.Steps != 0 || p.From != 0 || p.To != 0 || p.AppendZero {
@@ -54,20 +53,21 @@ func (u USF) Plan(p Problem) (*Plan, error) {
 	case fits:
 		p, at, err = u.Statistics.snap(p)
 	case u.Statistics.Lambda != nil:
-		err = fmt.Errorf("Statistics are given, and no step has FormV3; leave them out")
+		err = fmt.Errorf("option Statistics is given, and no step has FormV3; leave them out")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ode: %s: %w", name, err)
 	}
+	u.Decisions = d
 	return Assemble(p, name, 1, func(a *Assembler) { u.emit(a, at) })
 }
 
-// A known is what an evaluation has left: the state then decided on, and the predictions made at the state before that.
+// A known is what is left of an evaluation.
 type known struct {
 	x     Reg // the state
-	asked Reg
+	asked Reg // the state before it was corrected
 	m     Estimate
-	forms [3]Reg // that have been asked for; noReg for others
+	forms [3]Reg // of m, as far as they have been needed; noReg for others
 	point int    // of the statistics
 }
 
@@ -163,9 +163,8 @@ func (u USF) step(a *Assembler, form Form, d Update, past []*known, t Node, poin
 	if !s.Inside() {
 		return a.Combine(a.First(start.x, start.m, t)...)
 	}
-	var used []*known
-	var weights [][]float64
-	if used, weights = []*known{start}, [][]float64{{1}}; t.Inside() {
+	used, weights := []*known{start}, [][]float64{{1}}
+	if t.Inside() {
 		used, weights = d.expand(form, past, t)
 	}
 	if form == FormV3 {

@@ -467,6 +467,34 @@ func TestGradientToRelaxationsAndKnotsOfUSF(t *testing.T) {
 	require.False(t, ok)
 }
 
+// What is given to a solver may be changed once there is a plan: it has its own.
+func TestPlansKeepTheirOwnDecisions(t *testing.T) {
+	d := mixed()
+	p := compile(t, ode.USF{Decisions: d}, vpNoise)
+	q, _ := p.Param("knots")
+	d.Times[1], d.Steps[1].Derivatives[0].Coefficient, d.Steps[2].Corrector.Start, d.Steps[4].Derivatives[1].Points[0] = .85, 5, 2, 2
+	again, err := q.Rebuild(q.Value)
+	require.NoError(t, err)
+	require.Equal(t, p.Table(), again.Table())
+
+	ratios := []float64{1, 1, 1.2, .9}
+	p = compile(t, ode.DC{Ratios: ratios}, ode.Problem{Schedule: ode.VPLinear{}, Steps: 4})
+	q, _ = p.Param("knots")
+	ratios[2] = 7
+	again, err = q.Rebuild(q.Value)
+	require.NoError(t, err)
+	require.Equal(t, p.Table(), again.Table())
+
+	m := curved(-1, 1, 20)
+	s := ode.VPLinear{}
+	p = compile(t, ode.DPMv3{Statistics: m}, ode.Problem{Schedule: s, From: s.TimeOf(-1), To: s.TimeOf(1), Steps: 4})
+	want := fmt.Sprint(p.Code)
+	for i := range m.L {
+		m.L[i][0], m.S[i][0], m.B[i][0] = 9, 9, 9
+	}
+	require.Equal(t, want, fmt.Sprint(p.Code))
+}
+
 func TestUSFSweep(t *testing.T) {
 	mix := exact.Mixture{Weights: []float64{.4, .6}, Means: [][]float64{{1, 0}, {-.5, .8}}, Variances: []float64{.2, .1}}
 	for name, s := range schedules(t) {
