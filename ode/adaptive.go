@@ -279,6 +279,9 @@ func (c Adaptive[T]) begin(p Problem, f Field[T], batch int, in Inputs[T]) (*ada
 	if err := checkSchedule(p.Schedule); err != nil {
 		return nil, fmt.Errorf("%w (for Adaptive)", err)
 	}
+	if p.Scale.Last != 0 && p.Scale.Last != p.Scale.First {
+		return nil, fmt.Errorf("ode: Adaptive: Problem.Scale goes from %v to %v by the number of the step, which is not known; leave Last out", p.Scale.First, p.Scale.Last)
+	}
 	if p.Steps != 0 || p.Knots != nil || p.Grid != nil || p.Denoise || p.SingleStart {
 		return nil, errors.New("ode: Adaptive finds its own knots: leave Problem.Steps, Knots, Grid, Denoise and SingleStart out (AppendZero ends at the data prediction)")
 	}

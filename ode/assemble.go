@@ -332,7 +332,7 @@ func (a *Assembler) Defined(at Node, want Prediction) bool {
 // clip, the data prediction is clipped, and it is an error to want another.
 func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 	m := Estimate{Kind: a.Kind(at, want), At: at}
-	u, v, err := Convert(a.problem.Raw, m.Kind, at.Point)
+	u, v, err := a.convert(m.Kind, at)
 	if a.check(err); err != nil {
 		return m
 	}
@@ -353,13 +353,31 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 		}
 	}
 	m.Reg = a.emit(in)
-	if !a.problem.Raw.same(m.Kind) {
+	if !a.problem.Raw.same(m.Kind) || a.scale(at) != 1 {
 		m.Reg = a.Combine(Term{Reg: x, C: u}, Term{Reg: m.Reg, C: v})
 	}
 	if clip {
 		m.Reg = a.emit(Instr{Op: Clip, Src: m.Reg, Clip: a.problem.Clip})
 	}
 	return m
+}
+
+// scale is what the noise at a node is divided by.
+func (a *Assembler) scale(at Node) float64 {
+	if at.end < 0 {
+		return 1
+	}
+	return a.problem.Scale.at(a.step, a.Len())
+}
+
+// convert is [Convert] with that scale.
+func (a *Assembler) convert(want Prediction, at Node) (u, v float64, err error) {
+	scale := a.scale(at)
+	if scale == 1 {
+		return Convert(a.problem.Raw, want, at.Point)
+	}
+	a.Inexact()
+	return rescaled(a.problem.Raw, want, at.Point, scale)
 }
 
 // Any is the prediction to want where any kind will do, as in a first-order step: the network's own, or Data if the problem says to clip.

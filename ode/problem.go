@@ -24,6 +24,8 @@ type Problem struct {
 
 	// Clip thresholds every data prediction, unless it is zero. A solver that predicts something else refuses it.
 	Clip Clipping
+	// Scale divides every noise prediction by a number, and changes the other predictions accordingly, unless it is zero.
+	Scale NoiseScale
 	// Denoise ends with one more evaluation, at the last knot, and returns the data prediction x̂_0 there. It is not one of the Steps. A
 	// last knot at σ = 0 does the same to a solver whose last step is then of first order, as most are.
 	Denoise bool
@@ -56,6 +58,9 @@ func (p Problem) resolve() ([]float64, error) {
 		if err := p.Clip.check(); err != nil {
 			return nil, fmt.Errorf("ode: Problem.Clip %w", err)
 		}
+	}
+	if err := p.Scale.check(); err != nil {
+		return nil, err
 	}
 	if p.Knots != nil {
 		if p.From != 0 || p.To != 0 || p.Steps != 0 || p.AppendZero {
