@@ -52,7 +52,7 @@ var verdicts = map[string]verdict{
 	"maxBetween":        {},
 	"dtConvOp":          {gradient: "no derivative passes a conversion"},
 	"avgPoolOp":         {gradient: "Gorgonia's gradient of it is wrong; use Mean after a Reshape to (batch, channels, height, k, width, k)"},
-	"avgPoolDiffOp":     {value: "Gorgonia's gradient of AveragePool2D is wrong; use Builder.Mean after Builder.Reshape"},
+	"avgPoolDiffOp":     {value: "Gorgonia's gradient of AveragePool2D is wrong; use Builder.AveragePool2D"},
 
 	"globalAveragePoolOp": {gradient: "Gorgonia's gradient of it is wrong; use Builder.Mean after Builder.Reshape"},
 	"GroupNormOp":         {gradient: "Gorgonia's gradient of it prints to the log on every run; use Builder.LayerNorm after Builder.Reshape"},

@@ -498,7 +498,7 @@ func cases() []opCase {
 				return x[1].at(ix...)
 			})
 		}})
-	return table
+	return append(table, imageCases()...)
 }
 
 func plain(f Func, x float64) float64 {
