@@ -143,6 +143,8 @@ func TestDCKeepsItsRatiosWhenKnotsMove(t *testing.T) {
 	require.Equal(t, want.Order, p.Order)
 	got, _ := p.Param("ratios")
 	require.Equal(t, ratios, got.Value)
+	require.Equal(t, []float64{1, 1, math.Inf(-1), math.Inf(-1)}, got.Lower)
+	require.Equal(t, []float64{1, 1, math.Inf(1), math.Inf(1)}, got.Upper)
 	_, err = got.Rebuild(ratios[:3])
 	require.ErrorContains(t, err, "3 Ratios for 4 steps")
 }

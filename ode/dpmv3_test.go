@@ -206,8 +206,8 @@ func TestV3MovesKnotsToItsPoints(t *testing.T) {
 		}
 		return ks
 	}
-	p := compile(t, ode.DPMv3{Statistics: m, Order: 2}, ode.Problem{Schedule: s, Raw: ode.Data, Knots: knots(-2, -1.25, -.25, .8, 2)})
-	for i, want := range []float64{-2, -1, 0, 1, 2} { // −1.25 and −0.25 lie in the middle: points 2 and 4 are even
+	p := compile(t, ode.DPMv3{Statistics: m, Order: 2}, ode.Problem{Schedule: s, Raw: ode.Data, Knots: knots(-2, -1.25, .25, .8, 2)})
+	for i, want := range []float64{-2, -1, 0, 1, 2} { // −1.25 and 0.25 lie in the middle: points 2 and 4 are even
 		require.InDelta(t, want, s.At(p.Knots[i].T).Lambda(), 1e-14)
 	}
 	_, ok := p.Param("knots")

@@ -394,6 +394,37 @@ func patterns() []pattern {
 	}
 }
 
+// The factors of the first derivative, as their formulas are printed: the weight of the older prediction of two is made of nothing else.
+func TestRelaxationFactors(t *testing.T) {
+	s := ode.VPLinear{}
+	knots := []float64{.7, .5, .2}
+	h := s.At(.2).Lambda() - s.At(.5).Lambda()
+	for _, c := range []struct {
+		relaxation ode.Relaxation
+		factor     func(z float64) float64
+	}{
+		{ode.RelaxMidpoint, func(z float64) float64 { return .5 * z * (math.Exp(z) - 1) / (math.Exp(z) - 1 - z) }},
+		{ode.RelaxB1, func(z float64) float64 { return .5 * z * z / (math.Exp(z) - 1 - z) }},
+		{ode.RelaxHalf, func(z float64) float64 { return 1 + .5*(math.Exp(z)-1) }},
+		{ode.RelaxMinusHalf, func(z float64) float64 { return 1 - .5*(math.Exp(z)-1) }},
+		{ode.RelaxLinear, func(z float64) float64 { return 1 + .7*h }},
+	} {
+		for form, z := range map[ode.Form]float64{ode.FormNoise: h, ode.FormData: -h} {
+			older := func(r ode.Relaxation, coefficient float64) float64 {
+				d := ode.Decision{Form: form, Update: ode.Update{Derivatives: []ode.Derivative{{Points: []int{1}, Relaxation: r, Coefficient: coefficient}}}}
+				raw := map[ode.Form]ode.Prediction{ode.FormData: ode.Data, ode.FormNoise: ode.Noise}[form]
+				table := compile(t, ode.USF{Decisions: ode.Decisions{Times: knots, Steps: []ode.Decision{{Form: form}, d}}}, ode.Problem{Schedule: s, Raw: raw}).Table()
+				return table[len(table)-1]
+			}
+			coefficient := 0.
+			if c.relaxation == ode.RelaxLinear {
+				coefficient = .7
+			}
+			require.InDelta(t, c.factor(z), older(c.relaxation, coefficient)/older(ode.RelaxNot, 0), 1e-12, "relaxation %d, form %d", c.relaxation, form)
+		}
+	}
+}
+
 func TestUSFOrders(t *testing.T) {
 	s := ode.VPLinear{}
 	bumped := exact.Bumped{Gaussian: exact.Gaussian{Mean: []float64{.7, -1.2}, Variance: []float64{.3}}, Amplitude: .4, Frequency: 1.5}
