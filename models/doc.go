@@ -1,6 +1,6 @@
-// Package models has the networks: [MLP] for vectors, [DiT] for images, [Classifier] to judge them, [Mixture] whose
-// answers are known, and [Guided], which steers any of them. A network is a [graph.Model]: it has no weights of its own,
-// and a [graph.Cell] evaluates it.
+// Package models has the networks: [MLP] for vectors, [DiT] for images, [Classifier] and [ConvNet] to judge them,
+// [Mixture] whose answers are known, and [Guided], which steers any of them. A network is a [graph.Model]: it has no
+// weights of its own, and a [graph.Cell] evaluates it.
 //
 //	m, w, _, err := models.Load[float32]("flow.safetensors")
 //	cell, err := graph.NewCell(m, w)

@@ -57,6 +57,13 @@ var kinds = map[string]func(config []byte) (graph.Model, error){
 		}
 		return NewClassifier(c)
 	},
+	"ConvNet": func(config []byte) (graph.Model, error) {
+		var c ConvNetConfig
+		if err := strict(config, &c); err != nil {
+			return nil, err
+		}
+		return NewConvNet(c)
+	},
 	"Mixture": func(config []byte) (graph.Model, error) {
 		var c mixtureJSON
 		if err := strict(config, &c); err != nil {
