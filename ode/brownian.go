@@ -178,7 +178,7 @@ func (w *walker) until(n interval, q float64) {
 		n = n.half(1)
 	}
 	f := (q - n.from()) / n.length()
-	w.part(n, f, f)
+	w.part(n, f, f, 1)
 }
 
 // since adds the rise from p to the end of an interval.
@@ -197,11 +197,12 @@ func (w *walker) since(n interval, p float64) {
 		n = n.half(0)
 	}
 	f := (p - n.from()) / n.length()
-	w.part(n, f, 1-f)
+	w.part(n, f, 1-f, -1)
 }
 
-// part adds the share of an interval's rise to or from the point at f of it, and what the path does there beside the straight line.
-func (w *walker) part(n interval, f, share float64) {
+// part adds the share of an interval's rise to or from the point at f of it, and, to its side of the point, what the path does there beside the
+// straight line.
+func (w *walker) part(n interval, f, share, side float64) {
 	if share == 1 {
 		for i, r := range w.rise {
 			w.sum[i] += r
@@ -209,10 +210,6 @@ func (w *walker) part(n interval, f, share float64) {
 		return
 	}
 	w.bend(n, math.Sqrt(f*(1-f)*n.length()))
-	side := 1.0
-	if share != f {
-		side = -1
-	}
 	for i, r := range w.rise {
 		w.sum[i] += share*r + side*w.z[i]
 	}

@@ -66,6 +66,15 @@
 //	err = adjoint.Run(ctx, field, ode.Inputs[float64]{Ports: map[string][]float64{"x": lossGradient}, Forward: forward.Reg})
 //	gradient := adjoint.Output("x")
 //
+// # Options of problems, and controllers
+//
+// What is not a matter of one solver is a field of [Problem]: thresholding (Clip), a scale for the noise (Scale), a last data
+// prediction (Denoise), a multistep run's start (SingleStart). A solver that cannot heed one returns an error.
+//
+// Methods whose coefficients depend on what they meet on the way are a [Controller]: [Adaptive] steps, [TimeShift],
+// [NormalizeVariance]. They run, and return the plan they turned out to be, which is differentiated like any other, with its
+// coefficients held. [Brownian] noise makes stochastic runs with different steps follow one path.
+//
 // # Writing a solver
 //
 // A solver is a struct of options whose zero value works, and a method Plan that calls [Assemble] with a function that walks
