@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ebb-go/ebb/ode"
+)
+
+// run is the whole program: out gets the short answer, log the progress.
+func run(ctx context.Context, args []string, out, log io.Writer) error {
+	o, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	return compare(ctx, o, out, log)
+}
+
+func compare(ctx context.Context, o options, out, log io.Writer) error {
+	if err := writable(o.out + ".md"); err != nil {
+		return err
+	}
+	n, err := openNetwork(o.model, !o.set["model"])
+	if err != nil {
+		return err
+	}
+	defer n.cell.Close()
+	defer n.cell.Hold()()
+	mixture, err := mixtureCourse(o.samplesOfMixture, o.seed)
+	if err != nil {
+		return err
+	}
+	images, err := n.course(o.images, n.labels(o.images), o.seed)
+	if err != nil {
+		return err
+	}
+	ks := o.contestants
+	work := 4*o.reference*2 + total(o.budgets)*len(ks)*(len(mixture.rules)+len(images.rules))
+	if o.quality {
+		work += total(o.qualityBudgets) * (len(ks) + len(stochastic())) * o.samples / o.images
+	}
+	p := newProgress(log, work)
+	defer p.end()
+
+	r := report{options: o}
+	if err := mixture.finish(ctx, ode.LogSNR{}, o.reference, p); err != nil {
+		return fmt.Errorf("solving the mixture for reference: %w", err)
+	}
+	if r.mixture, err = mixture.race(ctx, ks, o.budgets, true, p); err != nil {
+		return err
+	}
+	if err := images.finish(ctx, images.rules[0].grid, o.reference, p); err != nil {
+		return fmt.Errorf("solving the images for reference: %w", err)
+	}
+	if r.images, err = images.race(ctx, ks, o.budgets, false, p); err != nil {
+		return err
+	}
+	if o.quality {
+		if r.quality, err = n.quality(ctx, o, r.images, p); err != nil {
+			return err
+		}
+	}
+	if err := drawPlot(o.out, r); err != nil {
+		return err
+	}
+	text := r.markdown()
+	if err := os.WriteFile(o.out+".md", []byte(text), 0o666); err != nil {
+		return err
+	}
+	p.end()
+	_, err = fmt.Fprintf(out, "%s\n%s.png, %s.svg and %s.md have all of it.\n", r.short(), o.out, o.out, o.out)
+	return err
+}
+
+// writable says before the work whether the result can be written after it.
+func writable(path string) error {
+	probe, err := os.CreateTemp(filepath.Dir(path), ".compare-*")
+	if inner := new(fs.PathError); errors.As(err, &inner) { // which names the probe
+		err = inner.Err
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/models"
+	"github.com/ebb-go/ebb/ode"
+	"github.com/ebb-go/ebb/train/customize"
+	"github.com/ebb-go/ebb/train/data"
+	"github.com/ebb-go/ebb/train/measure"
+)
+
+// stochastic solvers end elsewhere than the ODE, so only their images can be compared.
+func stochastic() []contestant {
+	return []contestant{
+		{"stochastic", "DDIM, η = 1", ode.DDIM{Eta: 1}},
+		{"stochastic", "DPM-Solver++ 2M SDE", ode.DPMppSDE{}},
+		{"stochastic", "DPM-Solver++ 3M SDE", ode.DPMppSDE{Order: 3}},
+		{"stochastic", "DPM-Solver++ SDE", ode.DPMppSDE{Single: true}},
+		{"stochastic", "2S ancestral", ode.Ancestral{}},
+	}
+}
+
+// A grade is how good the images of a solver are with a budget; no evaluations, no grade.
+type grade struct {
+	nfe                int
+	frechet, agreement float64
+}
+
+// A judged row is a solver with a grade for each of the budgets.
+type judged struct {
+	curve
+	grades []grade
+}
+
+// judgement is all rows, the best Fréchet distance first, and what real images get.
+type judgement struct {
+	rows []judged
+	real grade
+}
+
+// A judge grades images against held-out ones, as many of both.
+type judge struct {
+	critic *customize.Critic[float32]
+	held   measure.Features
+}
+
+func (j judge) grade(x []float32, labels []int) (g grade, err error) {
+	seen, err := j.critic.Classify(x)
+	if err != nil {
+		return g, err
+	}
+	a, err := measure.Agreement(seen, labels)
+	if err != nil {
+		return g, err
+	}
+	g.agreement = a.Overall
+	f, err := j.critic.Features(x)
+	if err != nil {
+		return g, err
+	}
+	g.frechet, err = measure.Frechet(f, j.held)
+	return g, err
+}
+
+// quality grades the images of all solvers, each on the grid that suited it best.
+func (n *network) quality(ctx context.Context, o options, race *result, p *progress) (*judgement, error) {
+	train, held, err := digits(o.data, o.samples)
+	if err != nil {
+		return nil, err
+	}
+	if got := n.spec.Inputs[0].Shape; !slices.Equal(got, []int{1, held.Height, held.Width}) {
+		return nil, fmt.Errorf("the network makes images of %v (channels, height, width), the digits are [1 %d %d]", got, held.Height, held.Width)
+	}
+	cell, err := openJudge(o)
+	if err != nil {
+		return nil, err
+	}
+	defer cell.Close()
+	var j judge
+	if j.critic, err = customize.NewCritic(cell); err != nil {
+		return nil, fmt.Errorf("-judge %s: %w", o.judge, err)
+	}
+	if j.held, err = j.critic.Features(held.Pixels); err != nil {
+		return nil, fmt.Errorf("-judge %s: %w", o.judge, err)
+	}
+	labels := held.Labels
+	if n.classes() == 0 {
+		return nil, fmt.Errorf("-quality needs a network with classes, for a judge to see them")
+	}
+	c, err := n.course(len(labels), labels, o.seed+1)
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.field()
+	if err != nil {
+		return nil, err
+	}
+	var out judgement
+	if out.real, err = j.grade(train.Pixels, train.Labels); err != nil {
+		return nil, err
+	}
+	all := slices.Clone(race.curves)
+	for _, k := range stochastic() {
+		all = append(all, curve{contestant: k, rule: c.rules[len(c.rules)-1]})
+	}
+	for _, v := range all {
+		row := judged{curve: v, grades: make([]grade, len(o.qualityBudgets))}
+		for i, b := range o.qualityBudgets {
+			plan, err := c.plan(v.solver, v.rule.grid, b)
+			if err != nil || plan == nil {
+				continue
+			}
+			x, err := c.solve(ctx, f, plan, ode.Seed[float32]{Key: o.seed + 2})
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				continue // it blew up
+			}
+			if row.grades[i], err = j.grade(x, held.Labels); err != nil {
+				return nil, err
+			}
+			row.grades[i].nfe = plan.NFE()
+		}
+		p.add(total(o.qualityBudgets)*o.samples/o.images, "images by "+v.name)
+		out.rows = append(out.rows, row)
+	}
+	out.sort(o.gradedBy())
+	return &out, nil
+}
+
+// sort goes by one of the budgets; who has no grade there comes last.
+func (j *judgement) sort(at int) {
+	slices.SortStableFunc(j.rows, func(a, b judged) int {
+		x, y := a.grades[at], b.grades[at]
+		switch {
+		case x.nfe == 0 || y.nfe == 0:
+			return min(1, y.nfe) - min(1, x.nfe)
+		case x.frechet < y.frechet:
+			return -1
+		case x.frechet > y.frechet:
+			return 1
+		}
+		return 0
+	})
+}
+
+// digits are as many images for training as held out ones, split as everywhere in this project.
+func digits(path string, n int) (train, held *data.Images, err error) {
+	all, err := data.Digits(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	parts, err := data.DigitsParts(all)
+	if err != nil {
+		return nil, nil, err
+	}
+	if train, err = all.Select(parts.Train[:min(n, len(parts.Train))]); err != nil {
+		return nil, nil, err
+	}
+	held, err = all.Select(parts.Held[:min(n, len(parts.Held))])
+	return train, held, err
+}
+
+func openJudge(o options) (*graph.Cell[float32], error) {
+	m, w, _, err := models.Load[float32](o.judge)
+	if errors.Is(err, fs.ErrNotExist) && !o.set["judge"] {
+		return nil, fmt.Errorf("%w (the default of -judge is found from the top folder of ebb; elsewhere give -judge)", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return graph.NewCell(m, w)
+}
