@@ -98,11 +98,11 @@ func checkDerivatives(t *testing.T, f ode.Differentiable[float64], x []float64, 
 		t.Helper()
 		require.False(t, math.IsNaN(grad[0]))
 		for i := 0; i < len(v); i += 1 + len(v)/3 {
-			const h = 1e-3
+			const h = 2e-4
 			fd := difference(&v[i], h, func() float64 { set(); return value() })
 			set()
-			// Fourth-order differences with h = 1e-3 err by 1e-12 times a fifth derivative (time enters with up to 10
-			// radians per unit: 1e5 of it, 1e-7 in all), and by 1e-16/h times values near 10.
+			// Fourth-order differences err by h⁴/30 = 5e-17 times a fifth derivative (time enters with up to 50 radians per
+			// unit: 3e8 of it, 2e-8 in all), and by 1e-15/h = 5e-12 times values near 100.
 			require.InDelta(t, fd, grad[i], 2e-7*(1+math.Abs(fd)), "%s[%d]", name, i)
 		}
 	}

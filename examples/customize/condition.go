@@ -21,9 +21,9 @@ import (
 const (
 	conceptClass = 1
 	conceptShown = 12 // images the optimizer sees
-	conceptBatch = 24
-	conceptRuns  = 60
-	conceptRate  = 0.03
+	conceptBatch = 48
+	conceptRuns  = 120
+	conceptRate  = 0.05
 	conceptTest  = 200 // samples a figure is taken from
 	footWidth    = 5   // inked pixels of one of the two lowest rows
 )
@@ -158,6 +158,10 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	if o.report.Diversity, err = s.diversity(with, base); err != nil {
 		return nil, err
 	}
+	// The pictures shown are less diverse than all of their class: how much of their own diversity is there?
+	if o.report.Extra["diversity_to_pictures"], err = s.diversity(with, references); err != nil {
+		return nil, err
+	}
 	tile := make([]T, 0, conceptBatch*len(learned))
 	for range conceptBatch {
 		tile = append(tile, learned...)
@@ -173,8 +177,8 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	const across = 12
 	sheet := picture.Sheet{
 		Title: fmt.Sprintf("A concept from %d pictures: ones on a foot. %.0f %% of the samples have it", len(shown), 100*o.report.Score),
-		Note: fmt.Sprintf("class vector %.0f %%, textual inversion %.0f %%; the judge still sees a %d in %.0f %%", 100*o.report.Baseline["class vector"],
-			100*o.report.Baseline["textual inversion"], conceptClass, 100*o.report.Judge),
+		Note: fmt.Sprintf("class vector %.0f %%, textual inversion %.0f %%; the judge still sees a %d in %.0f %%; they are %.2f times as diverse as the pictures", 100*o.report.Baseline["class vector"],
+			100*o.report.Baseline["textual inversion"], conceptClass, 100*o.report.Judge, o.report.Extra["diversity_to_pictures"]),
 		Height: s.images.Height, Width: s.images.Width, Across: across, Scale: 8, Range: [2]float64{1, -1},
 		Rows: []string{"pictures shown", "concept learned", "class vector", "textual inversion"},
 	}

@@ -32,8 +32,8 @@ func (s *study[T]) realness() (*realness[T], error) {
 	return &realness[T]{s, train, d[len(d)*95/100]}, nil
 }
 
-// share is the part of the images that are plausible.
-func (r *realness[T]) share(x []T) (float64, error) {
+// share is the part of the images that are plausible and of the class asked for, by the judge.
+func (r *realness[T]) share(x []T, asked []int) (float64, error) {
 	f, err := measure.Rows(x, len(x)/r.s.dim, r.s.dim)
 	if err != nil {
 		return 0, err
@@ -42,9 +42,13 @@ func (r *realness[T]) share(x []T) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	seen, err := r.s.judge.Classify(x)
+	if err != nil {
+		return 0, err
+	}
 	n := 0
-	for _, v := range d {
-		if v <= r.limit {
+	for i, v := range d {
+		if v <= r.limit && seen[i] == asked[i] {
 			n++
 		}
 	}

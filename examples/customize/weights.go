@@ -56,7 +56,7 @@ func (s *study[T]) bold(ctx context.Context) (*outcome[T], error) {
 		return field.SetCondition(condition)
 	}
 	opt := s.options("weights: ink by gradient", boldRuns, boldRate)
-	opt.Begin, opt.Clip = begin, boldClip
+	opt.Begin, opt.Clip, opt.Fall = begin, boldClip, true
 	r, err := customize.Weights(ctx, sm, names, loss, opt)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *study[T]) bold(ctx context.Context) (*outcome[T], error) {
 	}
 	last := customize.Sampler[T]{Field: field, Plan: tail, Replay: fine, Batch: boldBatch, Dim: s.dim}
 	lo := s.options("weights: baseline, last step only", lastRuns*boldRuns, boldRate)
-	lo.Begin, lo.Clip = begin, boldClip
+	lo.Begin, lo.Clip, lo.Fall = begin, boldClip, true
 	lo.Start = func(ctx context.Context, k int, x []T) error {
 		y, err := ode.Sample(ctx, head, field, s.noise(boldBatch, 1000+uint64(k+1)), boldBatch)
 		copy(x, y)
@@ -137,23 +137,28 @@ func (s *study[T]) bold(ctx context.Context) (*outcome[T], error) {
 		goal += t / float64(len(targets))
 	}
 	inkBase, inkAfter, inkShort := mean(s.inkOf(base)), mean(s.inkOf(after)), mean(s.inkOf(short))
-	way := func(x float64) float64 { return 1 - abs(goal-x)/abs(goal-inkBase) }
-	judgeBase, err := s.share(base, asked)
+	way := func(x float64) float64 { return max(0, 1-abs(goal-x)/abs(goal-inkBase)) }
+	// What is promised: at the target, and still digits. A sample is sound if the judge sees its class and it is as near to
+	// a real image as real ones are to each other.
+	real, err := s.realness()
 	if err != nil {
 		return nil, err
 	}
-	judgeShort, err := s.share(short, asked)
-	if err != nil {
-		return nil, err
+	sound, judged := map[string]float64{}, map[string]float64{}
+	for name, x := range map[string][]T{"after": after, "before": base, "last step only": short} {
+		if judged[name], err = s.share(x, asked); err != nil {
+			return nil, err
+		}
+		if sound[name], err = real.share(x, asked); err != nil {
+			return nil, err
+		}
 	}
-	if o.report.Judge, err = s.share(after, asked); err != nil {
-		return nil, err
-	}
-	// What is promised: near the target, and still a digit. Losing the digit is paid in full.
-	o.report.Score = way(inkAfter) + min(0, o.report.Judge-judgeBase)
-	o.report.Baseline = map[string]float64{"last step only": way(inkShort) + min(0, judgeShort-judgeBase), "untouched": 0}
+	o.report.Judge = judged["after"]
+	o.report.Score = way(inkAfter) * sound["after"]
+	o.report.Baseline = map[string]float64{"last step only": way(inkShort) * sound["last step only"], "untouched": 0}
 	o.report.Extra = map[string]float64{"ink_before": inkBase, "ink_after": inkAfter, "ink_target": goal, "ink_last_step_only": inkShort,
-		"judge_before": judgeBase, "judge_last_step_only": judgeShort}
+		"judge_before": judged["before"], "judge_last_step_only": judged["last step only"],
+		"sound": sound["after"], "sound_before": sound["before"], "sound_last_step_only": sound["last step only"]}
 	if o.report.Extra["distance_to_bold"], err = s.toBoldest(after); err != nil {
 		return nil, err
 	}
@@ -170,15 +175,6 @@ func (s *study[T]) bold(ctx context.Context) (*outcome[T], error) {
 		return nil, err
 	}
 	o.report.ChangeRMS = rms(after, base)
-	real, err := s.realness()
-	if err != nil {
-		return nil, err
-	}
-	for name, x := range map[string][]T{"plausible": after, "plausible_before": base, "plausible_last_step_only": short} {
-		if o.report.Extra[name], err = real.share(x); err != nil {
-			return nil, err
-		}
-	}
 	if o.report.Diversity, err = s.diversity(after, base); err != nil {
 		return nil, err
 	}
@@ -189,8 +185,8 @@ func (s *study[T]) bold(ctx context.Context) (*outcome[T], error) {
 
 	sheet := picture.Sheet{
 		Title: fmt.Sprintf("Bolder digits without an example: ink %.3f → %.3f, asked for %.3f", inkBase, inkAfter, goal),
-		Note: fmt.Sprintf("judge %.0f %% before, %.0f %% after; as near to a real digit as real ones are: %.0f %%. Gradient of the last step only, equal time: ink %.3f, judge %.0f %%, %.0f %%",
-			100*judgeBase, 100*o.report.Judge, 100*o.report.Extra["plausible"], inkShort, 100*judgeShort, 100*o.report.Extra["plausible_last_step_only"]),
+		Note: fmt.Sprintf("sound digits, which the judge reads and which are as near to real ones as those are to each other: %.0f %% before, %.0f %% after. Gradient of the last step only, in equal time: ink %.3f, %.0f %%",
+			100*sound["before"], 100*sound["after"], inkShort, 100*sound["last step only"]),
 		Height: s.images.Height, Width: s.images.Width, Across: s.images.Classes, Scale: 8, Range: [2]float64{1, -1},
 		Rows: []string{"before", "after", "last step only"},
 	}
