@@ -84,6 +84,9 @@ func (o pool) dims(image Shape) poolDims {
 	return poolDims{o, image[0] * image[1], image[2], image[3], out[2], out[3]}
 }
 
+// halving is by far the most common pooling.
+var halving = pool{2, 2, 0}
+
 func (o averagePool) String() string                  { return "averagePool" + o.pool.String() }
 func (o averagePool) Shape(in []Shape) (Shape, error) { return o.result(in[0]) }
 func (o averagePool) Bind(in []Shape) Kernel {
@@ -98,16 +101,17 @@ func averageKernel[T Float](d poolDims) func(dst []T, src [][]T, scratch []T) {
 			image := src[0][k*d.h*d.w : (k+1)*d.h*d.w]
 			for p := range d.oh {
 				top, bottom := d.span(p, d.h)
+				out := dst[(k*d.oh+p)*d.ow : (k*d.oh+p+1)*d.ow]
+				if d.pool == halving {
+					upper, lower := image[top*d.w:][:2*len(out)], image[(top+1)*d.w:][:2*len(out)]
+					for q := range out {
+						out[q] = (upper[2*q] + upper[2*q+1] + (lower[2*q] + lower[2*q+1])) / 4
+					}
+					continue
+				}
 				copy(row, image[top*d.w:])
 				for y := top + 1; y < bottom; y++ {
 					kernels.Add(row, row, image[y*d.w:(y+1)*d.w])
-				}
-				out := dst[(k*d.oh+p)*d.ow : (k*d.oh+p+1)*d.ow]
-				if d.pool == (pool{2, 2, 0}) { // by far the most common
-					for q := range out {
-						out[q] = (row[2*q] + row[2*q+1]) / 4
-					}
-					continue
 				}
 				for q := range out {
 					left, right := d.span(q, d.w)
@@ -156,9 +160,18 @@ func averageGradKernel[T Float](d poolDims) func(dst []T, src [][]T, scratch []T
 		for k := range d.planes {
 			image := dst[k*d.h*d.w : (k+1)*d.h*d.w]
 			for p := range d.oh {
+				cotangent := src[0][(k*d.oh+p)*d.ow : (k*d.oh+p+1)*d.ow]
 				top, bottom := d.span(p, d.h)
+				if d.pool == halving {
+					upper := image[top*d.w : (top+1)*d.w]
+					for q, v := range cotangent {
+						upper[2*q], upper[2*q+1] = v/4, v/4
+					}
+					copy(image[(top+1)*d.w:], upper)
+					continue
+				}
 				clear(row)
-				for q, v := range src[0][(k*d.oh+p)*d.ow : (k*d.oh+p+1)*d.ow] {
+				for q, v := range cotangent {
 					left, right := d.span(q, d.w)
 					v /= T((bottom - top) * (right - left))
 					for x := left; x < right; x++ {
