@@ -31,6 +31,13 @@ func compare(ctx context.Context, o options, out, log io.Writer) error {
 	}
 	defer n.cell.Close()
 	defer n.cell.Hold()()
+	var j judge
+	if o.quality {
+		if j, err = n.judge(o); err != nil {
+			return err
+		}
+		defer j.close()
+	}
 	mixture, err := mixtureCourse(o.samplesOfMixture, o.seed)
 	if err != nil {
 		return err
@@ -61,7 +68,7 @@ func compare(ctx context.Context, o options, out, log io.Writer) error {
 		return err
 	}
 	if o.quality {
-		if r.quality, err = n.quality(ctx, o, r.images, p); err != nil {
+		if r.quality, err = n.quality(ctx, o, j, r.images, p); err != nil {
 			return err
 		}
 	}

@@ -46,8 +46,10 @@ type judgement struct {
 
 // A judge grades images against held-out ones, as many of both.
 type judge struct {
-	critic *customize.Critic[float32]
-	held   measure.Features
+	critic      *customize.Critic[float32]
+	seen        measure.Features // what it sees in held-out images
+	train, held *data.Images
+	close       func()
 }
 
 func (j judge) grade(x []float32, labels []int) (g grade, err error) {
@@ -64,35 +66,39 @@ func (j judge) grade(x []float32, labels []int) (g grade, err error) {
 	if err != nil {
 		return g, err
 	}
-	g.frechet, err = measure.Frechet(f, j.held)
+	g.frechet, err = measure.Frechet(f, j.seen)
 	return g, err
 }
 
-// quality grades the images of all solvers, each on the grid that suited it best.
-func (n *network) quality(ctx context.Context, o options, race *result, p *progress) (*judgement, error) {
-	train, held, err := digits(o.data, o.samples)
-	if err != nil {
-		return nil, err
+// judge opens what -quality needs.
+func (n *network) judge(o options) (j judge, err error) {
+	if j.train, j.held, err = digits(o); err != nil {
+		return j, err
 	}
-	if got := n.spec.Inputs[0].Shape; !slices.Equal(got, []int{1, held.Height, held.Width}) {
-		return nil, fmt.Errorf("the network makes images of %v (channels, height, width), the digits are [1 %d %d]", got, held.Height, held.Width)
+	if got := n.spec.Inputs[0].Shape; !slices.Equal(got, []int{1, j.held.Height, j.held.Width}) {
+		return j, fmt.Errorf("the network makes images of %v (channels, height, width), the digits are [1 %d %d]", got, j.held.Height, j.held.Width)
+	}
+	if n.classes() == 0 {
+		return j, fmt.Errorf("-quality needs a network with classes, for a judge to see them")
 	}
 	cell, err := openJudge(o)
 	if err != nil {
-		return nil, err
+		return j, err
 	}
-	defer cell.Close()
-	var j judge
-	if j.critic, err = customize.NewCritic(cell); err != nil {
-		return nil, fmt.Errorf("-judge %s: %w", o.judge, err)
+	j.close = cell.Close
+	if j.critic, err = customize.NewCritic(cell); err == nil {
+		j.seen, err = j.critic.Features(j.held.Pixels)
 	}
-	if j.held, err = j.critic.Features(held.Pixels); err != nil {
-		return nil, fmt.Errorf("-judge %s: %w", o.judge, err)
+	if err != nil {
+		cell.Close()
+		return j, fmt.Errorf("-judge %s: %w", o.judge, err)
 	}
-	labels := held.Labels
-	if n.classes() == 0 {
-		return nil, fmt.Errorf("-quality needs a network with classes, for a judge to see them")
-	}
+	return j, nil
+}
+
+// quality grades the images of all solvers, each on the grid that suited it best.
+func (n *network) quality(ctx context.Context, o options, j judge, race *result, p *progress) (*judgement, error) {
+	labels := j.held.Labels
 	c, err := n.course(len(labels), labels, o.seed+1)
 	if err != nil {
 		return nil, err
@@ -102,7 +108,7 @@ func (n *network) quality(ctx context.Context, o options, race *result, p *progr
 		return nil, err
 	}
 	var out judgement
-	if out.real, err = j.grade(train.Pixels, train.Labels); err != nil {
+	if out.real, err = j.grade(j.train.Pixels, j.train.Labels); err != nil {
 		return nil, err
 	}
 	all := slices.Clone(race.curves)
@@ -123,7 +129,7 @@ func (n *network) quality(ctx context.Context, o options, race *result, p *progr
 			if err != nil {
 				continue // it blew up
 			}
-			if row.grades[i], err = j.grade(x, held.Labels); err != nil {
+			if row.grades[i], err = j.grade(x, labels); err != nil {
 				return nil, err
 			}
 			row.grades[i].nfe = plan.NFE()
@@ -152,8 +158,11 @@ func (j *judgement) sort(at int) {
 }
 
 // digits are as many images for training as held out ones, split as everywhere in this project.
-func digits(path string, n int) (train, held *data.Images, err error) {
-	all, err := data.Digits(path)
+func digits(o options) (train, held *data.Images, err error) {
+	all, err := data.Digits(o.data)
+	if errors.Is(err, fs.ErrNotExist) && !o.set["data"] {
+		err = fmt.Errorf("%w (the default of -data is found from the top folder of ebb; elsewhere give -data)", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,10 +170,10 @@ func digits(path string, n int) (train, held *data.Images, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if train, err = all.Select(parts.Train[:min(n, len(parts.Train))]); err != nil {
+	if train, err = all.Select(parts.Train[:min(o.samples, len(parts.Train))]); err != nil {
 		return nil, nil, err
 	}
-	held, err = all.Select(parts.Held[:min(n, len(parts.Held))])
+	held, err = all.Select(parts.Held[:min(o.samples, len(parts.Held))])
 	return train, held, err
 }
 

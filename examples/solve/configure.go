@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -102,6 +103,11 @@ func words(t reflect.Type) []string {
 func set(dst reflect.Value, where string, raw json.RawMessage) error {
 	t := dst.Type()
 	switch {
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()), reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()):
+		if err := json.Unmarshal(raw, dst.Addr().Interface()); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		return nil
 	case words(t) != nil:
 		word, err := one(where, raw, words(t)...)
 		dst.SetInt(int64(slices.Index(words(t), word)))
@@ -124,11 +130,15 @@ func set(dst reflect.Value, where string, raw json.RawMessage) error {
 		}
 		return err
 	case t == reflect.TypeFor[ode.Solver]():
-		s, err := parseNative(where, raw)
-		if err == nil {
-			dst.Set(reflect.ValueOf(s))
+		s, err := parseNative(where, raw, nil)
+		if err != nil {
+			return err
 		}
-		return err
+		if _, ok := s.(ode.Solver); !ok {
+			return fmt.Errorf("%s is a controller itself; give a solver", where)
+		}
+		dst.Set(reflect.ValueOf(s))
+		return nil
 	case t.Kind() == reflect.Pointer:
 		dst.Set(reflect.New(t.Elem()))
 		return set(dst.Elem(), where, raw)
@@ -174,6 +184,7 @@ func tableaus() map[string]ode.Tableau {
 	return map[string]ode.Tableau{
 		"euler": ode.Euler(), "heun": ode.Heun(), "midpoint": ode.MidpointRule(), "ralston": ode.Ralston(), "kutta": ode.Kutta(), "rk4": ode.RK4(),
 		"ralston3": ode.Ralston3(), "heun3": ode.Heun3(), "van-der-houwen3": ode.VanDerHouwen3(), "ssprk3": ode.SSPRK3(),
+		"bogacki-shampine": ode.BogackiShampine(), "dormand-prince": ode.DormandPrince(),
 	}
 }
 
@@ -184,7 +195,7 @@ func parseTableau(where string, raw json.RawMessage) (b ode.Tableau, err error) 
 		name, err := one(where, raw, slices.Sorted(maps.Keys(known))...)
 		return known[name], err
 	}
-	o, err := object(where, raw, "name", "order", "a", "b", "c")
+	o, err := object(where, raw, "name", "order", "a", "b", "c", "low")
 	if err != nil {
 		return b, err
 	}
@@ -202,14 +213,19 @@ func parseTableau(where string, raw json.RawMessage) (b ode.Tableau, err error) 
 			return b, err
 		}
 	}
+	if low, ok := o["low"]; ok {
+		if err := value(where+", low", low, &b.Low); err != nil {
+			return b, err
+		}
+	}
 	if len(b.B) == 0 {
 		return b, fmt.Errorf("%s has no weights b", where)
 	}
 	return b, nil
 }
 
-// parseNative reads {"name": …} with the fields of that solver.
-func parseNative(where string, raw json.RawMessage) (ode.Solver, error) {
+// parseNative reads {"name": …} with the fields of that solver, and of the problem unless there is no place for them.
+func parseNative(where string, raw json.RawMessage, also *shared) (any, error) {
 	var o map[string]json.RawMessage
 	if err := value(where, raw, &o); err != nil {
 		return nil, err
@@ -224,9 +240,33 @@ func parseNative(where string, raw json.RawMessage) (ode.Solver, error) {
 		return nil, err
 	}
 	n := all[slices.Index(names, name)]
-	v, err := configured("the solver "+name, n.solver, o, "name")
+	where = "the solver " + name
+	own, options := optionNames(n.solver), []string(nil)
+	if also != nil {
+		options = optionNames(shared{})
+	}
+	ownGiven, sharedGiven := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	for field, v := range o {
+		switch {
+		case field == "name":
+		case slices.Contains(own, field):
+			ownGiven[field] = v
+		case slices.Contains(options, field):
+			sharedGiven[field] = v
+		default:
+			return nil, unknown(where+" has the field", field, append(own, options...))
+		}
+	}
+	v, err := configured(where, n.solver, ownGiven)
 	if err != nil {
 		return nil, err
 	}
-	return v.Interface().(ode.Solver), nil
+	if also != nil {
+		s, err := configured(where, *also, sharedGiven)
+		if err != nil {
+			return nil, err
+		}
+		*also = s.Interface().(shared)
+	}
+	return v.Interface(), nil
 }

@@ -57,6 +57,12 @@ func parseKnots(raw json.RawMessage, s ode.Schedule) (ode.Problem, error) {
 	if err := value("knots", raw, &o); err != nil {
 		return p, err
 	}
+	if o["grid"] == nil && o["steps"] == nil { // for a solver that finds its own
+		if _, err := object("knots", raw, "grid", "steps", "from", "to", "append-zero"); err != nil {
+			return p, err
+		}
+		return p, ends(&p, o)
+	}
 	name, err := one("knots.grid", o["grid"], gridNames()...)
 	if err != nil {
 		return p, err
@@ -73,24 +79,32 @@ func parseKnots(raw json.RawMessage, s ode.Schedule) (ode.Problem, error) {
 	if p.Grid, err = parseGrid(o, "steps", "from", "to", "append-zero"); err != nil {
 		return p, err
 	}
-	p.To, p.From = s.Range()
+	if err := ends(&p, o); err != nil {
+		return p, err
+	}
+	if p.AppendZero {
+		p.Steps++
+	}
+	return p, nil
+}
+
+// ends reads where a grid begins and ends.
+func ends(p *ode.Problem, o map[string]json.RawMessage) error {
+	p.To, p.From = p.Schedule.Range()
 	for _, f := range []struct {
 		name string
 		dst  any
 	}{{"from", &p.From}, {"to", &p.To}, {"append-zero", &p.AppendZero}} {
 		if raw, ok := o[f.name]; ok && !isNull(raw) {
 			if err := value("knots."+f.name, raw, f.dst); err != nil {
-				return p, err
+				return err
 			}
 		}
 	}
 	if p.From == p.To {
-		return p, fmt.Errorf("knots.from and knots.to are both %v; there is no step between", p.From)
+		return fmt.Errorf("knots.from and knots.to are both %v; there is no step between", p.From)
 	}
-	if p.AppendZero {
-		p.Steps++
-	}
-	return p, nil
+	return nil
 }
 
 func levels(p ode.Problem, o map[string]json.RawMessage, how ode.Spacing) (ode.Problem, error) {

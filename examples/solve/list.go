@@ -24,6 +24,7 @@ func list(out io.Writer) error {
 	for _, n := range natives() {
 		row(n.name, n.solver, n.meaning, n.about, "")
 	}
+	row("every solver also takes, if it has a use for them:", shared{}, "", sharedAbout, "")
 	fmt.Fprint(w, "\nknots are a list, or {\"grid\": …, \"steps\": n, \"from\": t, \"to\": t, \"append-zero\": false} with one of these grids and its fields:\n\n")
 	for _, g := range grids() {
 		row(g.name, g.grid, g.meaning, g.about, "  ")

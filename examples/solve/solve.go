@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -18,8 +19,10 @@ import (
 
 // A setup is what schedule, knots, solver and statistics make.
 type setup struct {
-	plan   *ode.Plan
-	silent bool // a published solver whose noise is zero by its name
+	problem ode.Problem
+	plan    *ode.Plan // nil for a controller, which makes one in each run
+	control any       // an ode.Controller[float64]; nil for others
+	silent  bool      // a published solver whose noise is zero by its name
 }
 
 // plans keeps setups by how they were written, since most problems share theirs with others.
@@ -76,12 +79,22 @@ func compile(p *problem) (u setup, err error) {
 		return u, err
 	}
 	todo.Raw = raw
-	u.plan, err = solver.Plan(todo)
+	u.problem = todo
+	s, isSolver := solver.(ode.Solver)
+	if _, adaptive := solver.(ode.Adaptive[float64]); !adaptive && todo.Knots == nil && todo.Steps == 0 {
+		_, err := one("knots.grid", nil, gridNames()...)
+		return u, err
+	}
+	if !isSolver {
+		u.control = solver
+		return u, nil
+	}
+	u.plan, err = s.Plan(todo)
 	return u, err
 }
 
 // solver reads what solves the problem, and may put its knots in another form.
-func (u *setup) solver(p *problem, todo *ode.Problem) (s ode.Solver, err error) {
+func (u *setup) solver(p *problem, todo *ode.Problem) (s any, err error) {
 	var fields map[string]json.RawMessage
 	if err := value("solver", p.fields["solver"], &fields); err != nil {
 		return nil, err
@@ -89,7 +102,9 @@ func (u *setup) solver(p *problem, todo *ode.Problem) (s ode.Solver, err error) 
 	if raw, ok := fields["published"]; ok && raw[0] == '"' {
 		s, err = u.release(fields, todo)
 	} else {
-		s, err = parseNative("solver", p.fields["solver"])
+		var also shared
+		s, err = parseNative("solver", p.fields["solver"], &also)
+		todo.Clip, todo.Scale, todo.Denoise, todo.SingleStart = also.Clip, also.Scale, also.Denoise, also.SingleStart
 	}
 	if err != nil {
 		return nil, err
@@ -129,7 +144,7 @@ func (u *setup) release(fields map[string]json.RawMessage, todo *ode.Problem) (o
 }
 
 // withStatistics gives a solver the statistics it needs.
-func withStatistics(s ode.Solver, raw json.RawMessage) (ode.Solver, error) {
+func withStatistics(s any, raw json.RawMessage) (any, error) {
 	v := reflect.New(reflect.TypeOf(s)).Elem()
 	v.Set(reflect.ValueOf(s))
 	var dst reflect.Value
@@ -140,9 +155,9 @@ func withStatistics(s ode.Solver, raw json.RawMessage) (ode.Solver, error) {
 	}
 	switch {
 	case !dst.IsValid() && raw != nil:
-		return nil, fmt.Errorf("statistics are given, which this solver does not use; leave them out, or use dpmv3")
-	case !dst.IsValid():
-		return s, nil
+		return nil, fmt.Errorf("statistics are given, which this solver does not use; leave them out, or use dpmv3 or usf")
+	case raw == nil:
+		return s, nil // and the solver says so if it cannot do without
 	}
 	o, err := object("statistics", raw, "lambda", "l", "s", "b")
 	if err != nil {
@@ -158,7 +173,7 @@ func withStatistics(s ode.Solver, raw json.RawMessage) (ode.Solver, error) {
 		}
 	}
 	dst.Set(reflect.ValueOf(m))
-	return v.Interface().(ode.Solver), nil
+	return v.Interface(), nil
 }
 
 // A worker solves problems one after the other, and keeps what it made for them.
@@ -169,7 +184,7 @@ type worker struct {
 
 // An engine solves problems that differ in numbers alone.
 type engine interface {
-	solve(ctx context.Context, p *problem, noise bool) (answer, error)
+	solve(ctx context.Context, p *problem) (answer, error)
 	close()
 }
 
@@ -231,11 +246,15 @@ func (w *worker) solve(ctx context.Context, line []byte) (a answer, err error) {
 		}
 		w.engines[key] = e
 	}
-	return e.solve(ctx, &p, u.plan.Draws() > 0)
+	return e.solve(ctx, &p)
 }
 
 func (u setup) checkNoise(p *problem) error {
-	switch draws := u.plan.Draws(); {
+	draws := 0
+	if u.plan != nil {
+		draws = u.plan.Draws()
+	}
+	switch {
 	case u.silent && (p.noise != nil || p.seed != nil):
 		return fmt.Errorf("the published solver has zero noise by its name; leave noise and seed out, or use a native solver")
 	case p.noise != nil && len(p.noise) != draws:
@@ -260,48 +279,58 @@ func strategyNames() []string { return []string{"checkpoint", "unrolled"} }
 
 // prepared is the engine of an element type.
 type prepared[T ode.Float] struct {
-	field      ode.Differentiable[T]
-	runner     *ode.Runner[T]      // without a gradient
-	adjoint    *adjoint.Adjoint[T] // with one
-	loss       adjoint.Loss[T]
-	nfe        int
-	components int
-	x, c       []T
-	cell       *graph.Cell[T] // of strategies that need a graph
-	answer     answer
+	setup
+	field  ode.Differentiable[T]
+	runner *ode.Runner[T]      // of a plan, without a gradient
+	pulled *adjoint.Adjoint[T] // of a plan, with one
+	loss   adjoint.Loss[T]
+	x, c   []T
+	cell   *graph.Cell[T] // of strategies that need a graph
+	answer answer
 }
 
 func newPrepared[T ode.Float](p *problem, u setup, m exact.Mixture) (engine, error) {
-	r := &prepared[T]{components: len(m.Means), nfe: u.plan.NFE(), x: make([]T, len(p.x)), c: make([]T, len(p.x))}
-	field, err := exact.NewField[T](m, u.plan.Schedule, u.plan.Raw)
+	r := &prepared[T]{setup: u, x: make([]T, len(p.x)), c: make([]T, len(p.x))}
+	r.answer = answer{batch: p.batch, components: len(m.Means)}
+	r.loss = adjoint.Dot(r.c)
+	field, err := exact.NewField[T](m, u.problem.Schedule, u.problem.Raw)
 	if err != nil {
 		return nil, err
 	}
 	if p.dim != m.Dim() {
 		return nil, fmt.Errorf("x has %d columns, the model %d dimensions", p.dim, m.Dim())
 	}
-	r.field, r.loss = field, adjoint.Dot(r.c)
-	if p.cotangent == nil {
-		r.runner, err = ode.NewRunner[T](u.plan, p.batch, p.dim)
-		return r, err
-	}
-	todo := adjoint.Problem[T]{Plan: u.plan, Field: field, Batch: p.batch, Dim: p.dim, Wrt: []string{"x", "means"}}
+	r.field = field
 	if p.strategy == "unrolled" {
-		if todo.Field, err = r.graph(u.plan, m); err != nil {
+		if r.field, err = r.graph(m); err != nil {
 			return nil, err
 		}
-		todo.Strategy = adjoint.Unrolled{}
 	}
-	if r.adjoint, err = adjoint.New(todo); err != nil {
+	switch {
+	case u.plan == nil:
+	case p.cotangent == nil:
+		r.runner, err = ode.NewRunner[T](u.plan, p.batch, p.dim)
+	default:
+		r.pulled, err = r.newAdjoint(p, u.plan)
+	}
+	if err != nil {
 		r.close()
 		return nil, err
 	}
 	return r, nil
 }
 
+func (r *prepared[T]) newAdjoint(p *problem, plan *ode.Plan) (*adjoint.Adjoint[T], error) {
+	todo := adjoint.Problem[T]{Plan: plan, Field: r.field, Batch: p.batch, Dim: p.dim, Wrt: []string{"x", "means"}}
+	if p.strategy == "unrolled" {
+		todo.Strategy = adjoint.Unrolled{}
+	}
+	return adjoint.New(todo)
+}
+
 // graph is the model as a network.
-func (r *prepared[T]) graph(plan *ode.Plan, m exact.Mixture) (ode.Differentiable[T], error) {
-	network, err := models.NewMixture(models.MixtureConfig{Shape: []int{m.Dim()}, Components: len(m.Means), Prediction: plan.Raw, Schedule: plan.Schedule})
+func (r *prepared[T]) graph(m exact.Mixture) (ode.Differentiable[T], error) {
+	network, err := models.NewMixture(models.MixtureConfig{Shape: []int{m.Dim()}, Components: len(m.Means), Prediction: r.problem.Raw, Schedule: r.problem.Schedule})
 	if err != nil {
 		return nil, err
 	}
@@ -321,30 +350,70 @@ func (r *prepared[T]) close() {
 	}
 }
 
-func (r *prepared[T]) solve(ctx context.Context, p *problem, noisy bool) (answer, error) {
+func (r *prepared[T]) solve(ctx context.Context, p *problem) (answer, error) {
 	convert(r.x, p.x)
-	ports := map[string][]T{"x": r.x}
-	var noise ode.NoiseSource[T]
-	if noisy {
-		noise = source[T](p)
+	if p.cotangent != nil {
+		convert(r.c, p.cotangent)
+	}
+	in := adjoint.From(r.x)
+	if r.plan != nil && r.plan.Draws() > 0 {
+		in.Noise = source[T](p, r.plan)
+	}
+	var err error
+	switch {
+	case r.plan == nil:
+		err = r.controlled(ctx, p, in)
+	case r.pulled != nil:
+		err = r.differentiate(ctx, r.pulled, in)
+	default:
+		err = r.runner.Run(ctx, r.field, ode.Inputs[T]{Ports: in.Ports, Noise: in.Noise})
+		r.answer.nfe, r.answer.x0 = r.plan.NFE(), widen(r.answer.x0, r.runner.Output("x"))
+	}
+	return r.answer, err
+}
+
+// controlled lets a controller find its plan, which is then differentiated like any other.
+func (r *prepared[T]) controlled(ctx context.Context, p *problem, in adjoint.Inputs[T]) error {
+	run, err := controller[T](r.control).Run(ctx, r.problem, r.field, p.batch, ode.Inputs[T]{Ports: in.Ports})
+	if err != nil {
+		return err
 	}
 	a := &r.answer
-	a.batch, a.components, a.nfe = p.batch, r.components, r.nfe
-	if r.adjoint == nil {
-		if err := r.runner.Run(ctx, r.field, ode.Inputs[T]{Ports: ports, Noise: noise}); err != nil {
-			return answer{}, err
+	if p.cotangent != nil {
+		pulled, err := r.newAdjoint(p, run.Plan)
+		if err != nil {
+			return err
 		}
-		a.x0 = widen(a.x0, r.runner.Output("x"))
-		return *a, nil
+		if err := r.differentiate(ctx, pulled, in); err != nil {
+			return err
+		}
 	}
-	convert(r.c, p.cotangent)
-	g, err := r.adjoint.Gradient(ctx, adjoint.Inputs[T]{Ports: ports, Noise: noise}, r.loss)
+	a.nfe, a.x0 = run.NFE, widen(a.x0, run.X)
+	return nil
+}
+
+// controller is the controller of a row for another element type.
+func controller[T ode.Float](c any) ode.Controller[T] {
+	switch c := c.(type) {
+	case ode.Adaptive[float64]:
+		return ode.Adaptive[T](c)
+	case ode.TimeShift[float64]:
+		return ode.TimeShift[T](c)
+	case ode.NormalizeVariance[float64]:
+		return ode.NormalizeVariance[T](c)
+	}
+	panic(fmt.Sprintf("solve: a row of natives has a %T, which controller does not know", c))
+}
+
+func (r *prepared[T]) differentiate(ctx context.Context, pulled *adjoint.Adjoint[T], in adjoint.Inputs[T]) error {
+	g, err := pulled.Gradient(ctx, in, r.loss)
 	if err != nil {
-		return answer{}, err
+		return err
 	}
+	a := &r.answer
 	a.x0, a.latent, a.means = widen(a.x0, g.States.X()), widen(a.latent, g.Gradients["x"]), widen(a.means, g.Gradients["means"])
 	a.nfe, a.vjp = g.NFE, g.VJP
-	return *a, nil
+	return nil
 }
 
 // silence is noise that is zero.
@@ -356,10 +425,20 @@ func (silence[T]) Draw(dst []T, _ ode.DrawCall) error {
 	return nil
 }
 
-func source[T ode.Float](p *problem) ode.NoiseSource[T] {
+// source is the noise of a plan. A seed is a path, so that more steps follow the same one; only churn, which goes up in time, cannot have one.
+func source[T ode.Float](p *problem, plan *ode.Plan) ode.NoiseSource[T] {
 	switch {
 	case p.seed != nil:
-		return ode.Seed[T]{Key: *p.seed}
+		span := plan.Knots[0].T
+		if _, hi := plan.Schedule.Domain(); !math.IsInf(hi, 0) {
+			span = hi
+		}
+		for _, in := range plan.Code {
+			if in.Op == ode.Draw && in.From < in.To {
+				return ode.Seed[T]{Key: *p.seed}
+			}
+		}
+		return ode.Brownian[T]{Key: *p.seed, Span: span}
 	case p.noise == nil:
 		return silence[T]{}
 	}

@@ -148,6 +148,9 @@ func TestEverySolverRunsAndHasTheGradientOfWhatItComputes(t *testing.T) {
 	const h = 1e-5
 	statistics := `{"lambda":[-2,-1,0,1,2],"l":[[1],[0.9],[0.8],[0.7],[0.6]],"s":[[0],[0.1],[0.1],[0.1],[0]],"b":[[0],[0.1],[0],[0.1],[0]]}`
 	for _, n := range natives() {
+		if _, ok := n.solver.(ode.Solver); !ok {
+			continue // a controller, which has the gradient of the plan it ends with
+		}
 		fields := []string{"model", `{"type":"gaussian-mixture","weights":[1,2,3],"means":[[0.5],[-1],[1]],"variances":[0.2,0.3,0.4]}`,
 			"schedule", `{"type":"vp-cosine"}`, "knots", `{"grid":"log-snr","steps":4,"from":0.92,"to":0.08}`, "solver", fmt.Sprintf(`{"name":%q}`, n.name)}
 		switch n.name {
@@ -156,6 +159,9 @@ func TestEverySolverRunsAndHasTheGradientOfWhatItComputes(t *testing.T) {
 			fields = append(fields, "statistics", statistics, "knots", marshal(t, []float64{s.TimeOf(-2), s.TimeOf(-1), s.TimeOf(1), s.TimeOf(2)}))
 		case "flow-ab":
 			fields = append(fields, "schedule", `{"type":"flow"}`)
+		case "usf":
+			step := `{"form":"data","derivatives":[{"points":[1],"relaxation":"dpmsolver-2"}]}`
+			fields = append(fields, "solver", fmt.Sprintf(`{"name":"usf","decisions":{"steps":[{"form":"data"},%s,%s,%s]}}`, step, step, step))
 		}
 		up, down := append(fields, "x", fmt.Sprintf("[[%v]]", 0.7+h)), append(slices.Clone(fields), "x", fmt.Sprintf("[[%v]]", 0.7-h))
 		r, err := ask(t, asked(append(slices.Clone(fields), "x", "[[0.7]]", "cotangent", "[[2]]")...), asked(up...), asked(down...))
@@ -177,7 +183,7 @@ func TestEveryFieldIsListedWithItsMeaning(t *testing.T) {
 		for _, f := range optionNames(options) {
 			byDefault, meaning := a.describe(f)
 			require.NotEmpty(t, meaning, "%s, %s", name, f)
-			require.True(t, byDefault != "" || f == "levels", "%s, %s", name, f)
+			require.True(t, byDefault != "" || f == "levels" || f == "decisions", "%s, %s", name, f)
 		}
 		for f := range a {
 			require.Contains(t, optionNames(options), f, name)
@@ -189,10 +195,11 @@ func TestEveryFieldIsListedWithItsMeaning(t *testing.T) {
 	for _, g := range grids() {
 		check(g.name, g.grid, g.about)
 	}
+	check("every solver also takes, if it has a use for them:", shared{}, sharedAbout)
 }
 
 func TestFieldsReachTheSolver(t *testing.T) {
-	for fields, want := range map[string]ode.Solver{
+	for fields, want := range map[string]any{
 		`{"name":"unipc","order":3,"b":"b1","noise":true,"no-corrector":true}`:                             ode.UniPC{Order: 3, B: ode.B1, Noise: true, NoCorrector: true},
 		`{"name":"dpmpp","order":3,"correction":"taylor","lower-final":true,"published":true}`:             ode.DPMpp{Order: 3, Correction: ode.Taylor, LowerFinal: true, Published: true},
 		`{"name":"pndm","start":"fpndm"}`:                                                                  ode.PNDM{Start: ode.FPNDM},
@@ -200,7 +207,7 @@ func TestFieldsReachTheSolver(t *testing.T) {
 		`{"name":"rk","tableau":{"name":"Heun","order":2,"a":[[],[1]],"b":[0.5,0.5],"c":[0,1]},"in":null}`: ode.RK{Tableau: ode.Heun()},
 		`{"name":"churn-rk","churn":3,"min":0.1,"max":4}`:                                                  ode.ChurnRK{Churn: 3, Min: .1, Max: 4},
 	} {
-		got, err := parseNative("solver", []byte(fields))
+		got, err := parseNative("solver", []byte(fields), nil)
 		require.NoError(t, err, fields)
 		require.Equal(t, want, got)
 	}
@@ -217,6 +224,65 @@ func TestFieldsReachTheSolver(t *testing.T) {
 		require.NoError(t, err, fields)
 		require.Equal(t, want, got)
 	}
+}
+
+func TestControllersAgreeWithTheReleaseAndHaveTheGradientOfTheirPlan(t *testing.T) {
+	text, err := os.ReadFile("../../testdata/golden/official_solvers.json")
+	require.NoError(t, err)
+	var g struct {
+		GMM map[string]any
+		VP  struct {
+			XT    any
+			Knots []float64 `json:"timesteps"`
+		}
+		Cases map[string]json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal(text, &g))
+	g.GMM["type"] = "gaussian-mixture"
+	knots := fmt.Sprintf(`{"from":%v,"to":%v}`, g.VP.Knots[0], g.VP.Knots[len(g.VP.Knots)-1])
+	for _, form := range []string{"dpmsolver", "dpmsolver++"} {
+		for order := 2; order <= 3; order++ {
+			var want struct {
+				X     [][]float64
+				Calls int `json:"model_calls"`
+			}
+			require.NoError(t, json.Unmarshal(g.Cases[fmt.Sprintf("%s/adaptive/o%d", form, order)], &want))
+			solver := fmt.Sprintf(`{"name":"adaptive","published":true,"of":{"name":%q,"single":true,"order":%d}}`, map[string]string{"dpmsolver": "dpm", "dpmsolver++": "dpmpp"}[form], order)
+			fields := []string{"model", marshal(t, g.GMM), "knots", knots, "solver", solver, "x", marshal(t, g.VP.XT)}
+			r, err := ask(t, asked(fields...), asked(append(fields, "cotangent", marshal(t, g.VP.XT))...))
+			require.NoError(t, err, r)
+			require.Less(t, distance(want.X, r[0].X0), 1e-10)
+			require.Equal(t, want.Calls, r[0].NFE)
+			require.Equal(t, r[0].X0, r[1].X0)
+			require.Equal(t, want.Calls, r[1].NFE)
+			require.Less(t, r[1].VJP, want.Calls) // rejected steps are not pulled
+		}
+	}
+	r, err := ask(t, asked("solver", `{"name":"time-shift"}`, "cotangent", `[[1,0],[0,1],[1,1]]`), asked("solver", `{"name":"normalize-variance","data":1}`, "dtype", `"float32"`),
+		asked("solver", `{"name":"adaptive"}`, "schedule", `{"type":"flow"}`, "knots", `{"from":0.98,"to":0}`, "cotangent", `[[1,0],[0,1],[1,1]]`, "dtype", `"float32"`))
+	require.NoError(t, err, r)
+	require.Equal(t, 6, r[0].VJP)
+}
+
+func TestOptionsOfTheProblem(t *testing.T) {
+	r, err := ask(t, asked(), asked("solver", `{"name":"dpmpp","denoise":true}`), asked("solver", `{"name":"dpmpp","single-start":true}`),
+		asked("solver", `{"name":"dpmpp","clip":{"max":0.5}}`), asked("solver", `{"name":"dpmpp","scale":{"first":1.1}}`))
+	require.NoError(t, err, r)
+	require.Equal(t, []int{6, 7, 7}, []int{r[0].NFE, r[1].NFE, r[2].NFE})
+	for i := 1; i < len(r); i++ {
+		require.NotEqual(t, r[0].X0, r[i].X0)
+	}
+}
+
+// With the path of a seed, more steps lead nearer to the same result, which with noise drawn by number they do not.
+func TestASeedIsAPath(t *testing.T) {
+	line := func(steps int) string {
+		return asked("solver", `{"name":"dpmpp-sde"}`, "seed", "5", "knots", fmt.Sprintf(`{"grid":"log-snr","steps":%d,"from":1,"to":0.1}`, steps))
+	}
+	r, err := ask(t, line(200), line(400), line(3200))
+	require.NoError(t, err, r)
+	require.Less(t, distance(r[2].X0, r[1].X0), 0.75*distance(r[2].X0, r[0].X0))
+	require.Less(t, distance(r[2].X0, r[0].X0), 0.1)
 }
 
 func TestFieldNames(t *testing.T) {
@@ -246,15 +312,22 @@ func TestWrongLinesSayWhatIsWrongAndTheOthersAreDone(t *testing.T) {
 		{asked("knots", `{"grid":"karras","steps":0}`), "1 to 100000"},
 		{asked("knots", `{"grid":"karras","steps":1e3}`), "whole number"},
 		{asked("knots", `{"grid":"trailing","steps":3}`), "discrete"},
+		{asked("knots", `{"from":1,"to":0.02}`), "knots.grid is missing"},
+		{asked("knots", `{"grid":"log-snr"}`), "knots.steps is missing"},
+		{asked("knots", `{"from":1,"too":0.02}`), "known are grid, steps, from, to, append-zero"},
+		{asked("solver", `{"name":"adaptive","of":{"name":"dpmpp"}}`, "knots", `{"from":1}`), "Single"},
+		{asked("solver", `{"name":"adaptive","of":{"name":"adaptive"}}`, "knots", `{"from":1}`), "a controller itself"},
+		{asked("solver", `{"name":"adaptive"}`), "finds its own knots"},
+		{asked("solver", `{"name":"usf","decisions":{"steps":[{"form":"dat"}]}}`), "dat"},
 		{asked("solver", `{"name":"dmpp"}`), "known are ddim, dpm, dpmpp"},
-		{asked("solver", `{"name":"unipc","ordr":3}`), "known are order, b, noise, no-corrector, lower-final"},
+		{asked("solver", `{"name":"unipc","ordr":3}`), "known are order, b, noise, no-corrector, lower-final, clip"},
 		{asked("solver", `{"name":"unipc","order":9}`), "1 to 4 exist"},
 		{asked("solver", `{"name":"unipc","order":"3"}`), "a whole number is wanted"},
 		{asked("solver", `{"published":"kdiff/eular"}`), "kdiff/euler,"},
 		{asked("solver", `{"published":"kdiff/euler","order":2}`), "known are published"},
 		{asked("solver", `{"published":"kdiff/euler/append_zero"}`), "the last knot is not 0"},
 		{asked("solver", `{"published":"kdiff/dpmpp_sde_eta1_zero_noise"}`, "noise", `[[[0,0],[0,0],[0,0]]]`), "zero noise by its name"},
-		{asked("solver", `{"name":"dpmv3"}`), "statistics is missing"},
+		{asked("solver", `{"name":"dpmv3"}`), "Statistics has 0 points"},
 		{asked("statistics", `{}`), "does not use"},
 		{asked("noise", `[[[0,0],[0,0],[0,0]]]`), "noise has 1 draws, this solver makes 0"},
 		{asked("noise", `[]`, "seed", "1"), "both noise and seed"},

@@ -7,7 +7,7 @@ import (
 // A native is a solver under its name here. Its fields are found by reflection, with the values they have here.
 type native struct {
 	name    string
-	solver  ode.Solver
+	solver  any // an ode.Solver, or an ode.Controller[float64]
 	meaning string
 	about   about
 }
@@ -49,6 +49,10 @@ func natives() []native {
 			"order": {"3", "1 to 3"}, "pseudo": {"false", "divided differences in the predictor, at order 3"},
 			"corrector": {"false", "correct all states but the last"}, "pseudo-corrector": {"false", "correct with divided differences and one value more"},
 			"half": {"false", "correct near data only"}, "published": {"false", "half as released: near noise only"}}},
+		{"dc", ode.DC{}, "DC-Solver: unipc whose newest prediction is moved in time by a ratio", about{
+			"order": {"2", "1 to 4"}, "points": {"3", "through which predictions are moved, 2 to 4"}, "ratios": {"all 1", "one a step"}}},
+		{"usf", ode.USF{}, "USF: a decision for each step", about{
+			"decisions": {"", `{"steps": [{"form": "data", "derivatives": [{"points": [1]}]}, …]}; see go doc ode.Decisions`}}},
 		{"deis", ode.DEIS{}, "DEIS tAB: polynomial in t", about{"order": {"4", "1 to 4; r+1 of the paper"}}},
 		{"lms", ode.LMS{}, "LMS, DEIS ρAB: polynomial in σ/α", about{
 			"order": {"4", "1 to 4"}, "published": {"false", "keep the order in a step to σ = 0, as released"}}},
@@ -64,7 +68,30 @@ func natives() []native {
 		{"edict", ode.EDICT{}, "EDICT: reversible, two coupled states", about{"mix": {"0.93", "p in (0, 1]"}}},
 		{"alf", ode.ALF{}, "asynchronous leapfrog: reversible", about{"eta": {"1", "η in (0, 1], not ½"}}},
 		{"coupled", ode.Coupled{}, "McCallum and Foster's reversible coupling of a Runge-Kutta method", about{"zeta": {"0.999", "ζ in (0, 1]"}}},
+		{"adaptive", ode.Adaptive[float64]{}, "steps as long as their error allows; knots are {\"from\": t, \"to\": t}, and its plan has the gradient", about{
+			"of":       {"rk, dormand-prince", "the method: dpm or dpmpp with single, or rk with bogacki-shampine or dormand-prince"},
+			"relative": {"0.05", "tolerance"}, "absolute": {"0.0078", "tolerance"}, "first-step": {"0.05", "in λ; in t for rk on flow, a hundredth of the way"},
+			"min-step": {"1e-10", "of the way"}, "max-steps": {"10000", "that are tried"}, "published": {"false", "control like the release of DPM-Solver"}}},
+		{"time-shift", ode.TimeShift[float64]{}, "DDIM at the times that fit the variance of each sample; its plan has the gradient", about{
+			"window": {"0.08", "in t"}, "cutoff": {"0", "in t; knots from there on are as they are"}, "published": {"false", "as released for DDIM"}}},
+		{"normalize-variance", ode.NormalizeVariance[float64]{}, "DDIM that scales each sample to the variance it should have; its plan has the gradient", about{
+			"data": {"0", "variance of the data"}}},
 	}
+}
+
+// A shared option is one of the problem that any solver may heed, and is given beside the solver's own fields.
+type shared struct {
+	Clip        ode.Clipping
+	Scale       ode.NoiseScale
+	Denoise     bool
+	SingleStart bool
+}
+
+var sharedAbout = about{
+	"clip":         {"none", "threshold data predictions: {\"max\": 1, \"quantile\": 0, \"stop\": false}"},
+	"scale":        {"none", "divide noise predictions: {\"first\": 1.01, \"last\": 1.01}"},
+	"denoise":      {"false", "end with the data prediction at the last knot, one more evaluation"},
+	"single-start": {"false", "start multistep solvers by single steps of their order"},
 }
 
 // describe finds what a field means.
