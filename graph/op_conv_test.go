@@ -329,3 +329,26 @@ func TestImageOpsRefuseWhatDoesNotFit(t *testing.T) {
 		require.ErrorContains(t, b.Err(), "op_conv_test.go:")
 	}
 }
+
+// The table moves all inputs at once; directions of some must do as well, and none of them is what another brings.
+func TestTangentsOfImageOpsAreSumsOverTheirInputs(t *testing.T) {
+	for _, c := range imageCases() {
+		s := newBench[float64](c.shapes, false)
+		y := c.build(s.b, s.x)
+		dirs := make([]*Node, len(s.x))
+		for i, n := range s.x {
+			dirs[i] = s.input("v:"+n.Name(), n.Shape(), false)
+		}
+		sum := make([]float64, prod(y.Shape()))
+		for i := range s.x {
+			if d := s.b.Tangent([]*Node{y}, s.x[i:i+1], dirs[i:i+1])[0]; d != nil {
+				for k, v := range run[float64](t, s.values, d)[0] {
+					sum[k] += v
+				}
+			}
+		}
+		all := s.b.Tangent([]*Node{y}, s.x, dirs)[0]
+		require.NoError(t, s.b.Err())
+		near(t, run[float64](t, s.values, all)[0], sum, 1e-13, c.name)
+	}
+}
