@@ -364,6 +364,16 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 			return err
 		}
 		v.programs[w] = p
+		k := 0
+		for o, what := range v.out {
+			if v.zero[o] {
+				continue
+			}
+			if what.role == roleWeightTangent {
+				p.own(k) // now, and not when the worker has its first shard: Bytes is the same after every call
+			}
+			k++
+		}
 		if w > 0 {
 			continue
 		}

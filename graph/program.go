@@ -219,7 +219,7 @@ func (p *Program[T]) plan(kernels []Kernel, sharing bool) {
 	for _, s := range p.steps {
 		n = max(n, s.scratch)
 	}
-	p.scratch = make([]T, n)
+	p.scratch = aligned[T](n)
 }
 
 // alone reports whether no other source of a step lies in the buffer that it may overwrite, unless it may overwrite
@@ -362,6 +362,14 @@ func (p *Program[T]) BindOutput(i int, data []T) error {
 	return nil
 }
 
+// own gives output i memory, unless it has some.
+func (p *Program[T]) own(i int) {
+	if v := p.outs[i]; p.vals[v] == nil {
+		p.vals[v] = aligned[T](p.values[v].size)
+		p.owned += p.values[v].size
+	}
+}
+
 // Output is the value of output i of the last run.
 func (p *Program[T]) Output(i int) []T { return p.vals[p.outs[i]] }
 
@@ -415,11 +423,8 @@ func (p *Program[T]) run(from, to int) (err error) {
 			}
 		}
 	}
-	for _, v := range p.outs {
-		if p.vals[v] == nil {
-			p.vals[v] = make([]T, p.values[v].size)
-			p.owned += p.values[v].size
-		}
+	for i := range p.outs {
+		p.own(i)
 	}
 	for i := from; i < to; i++ {
 		s := &p.steps[i]
