@@ -31,13 +31,14 @@ func (o attention) Shape(in []Shape) (Shape, error) {
 
 func (o attention) Bind(in []Shape) Kernel {
 	k := newHeads(in[0], o.heads)
-	return Kernel{F32: attentionKernel[float32](k), F64: attentionKernel[float64](k), Scratch: k.tokens*k.tokens + k.gemm,
+	return Kernel{F32: attentionKernel[float32](k), F64: attentionKernel[float64](k), Scratch: k.tokens*k.stride + k.gemm,
 		FLOPs: 4 * int64(k.batch) * int64(k.tokens) * int64(k.tokens) * int64(k.width)}
 }
 
 // heads are the dimensions of an attention.
 type heads struct {
 	batch, tokens, width, n, head int // head: width of one of n heads
+	stride                        int // of a matrix of weights: a whole number of cache lines, which spares the softmax waits
 	gemm                          int // scratch of its products
 	scale                         float64
 }
@@ -46,6 +47,7 @@ func newHeads(s Shape, n int) heads {
 	k := heads{batch: s[0], tokens: s[1], width: s[2] / 3, n: n, head: s[2] / 3 / n}
 	k.scale = 1 / math.Sqrt(float64(k.head))
 	t, d := k.tokens, k.head
+	k.stride = (t + 15) / 16 * 16
 	k.gemm = max(
 		kernels.GemmScratch[float32](false, true, t, t, d), kernels.GemmScratch[float64](false, true, t, t, d),
 		kernels.GemmScratch[float32](false, false, t, d, t), kernels.GemmScratch[float64](false, false, t, d, t),
@@ -56,19 +58,20 @@ func newHeads(s Shape, n int) heads {
 // weights computes P = softmax(q kᵀ · scale) of one head, whose q begins at qkv[0].
 func weights[T Float](k heads, p, qkv, scratch []T) {
 	t, ld := k.tokens, 3*k.width
-	kernels.Gemm(false, true, t, t, k.head, qkv, ld, qkv[k.width:], ld, p, t, false, scratch)
-	kernels.Softmax(p, p, t, t, T(k.scale))
+	kernels.Gemm(false, true, t, t, k.head, qkv, ld, qkv[k.width:], ld, p, k.stride, false, scratch)
+	kernels.Softmax(p, p, t, t, k.stride, T(k.scale))
 }
 
 func attentionKernel[T Float](k heads) func(dst []T, src [][]T, scratch []T) {
 	return func(dst []T, src [][]T, scratch []T) {
 		t, ld := k.tokens, 3*k.width
-		p, scratch := scratch[:t*t], scratch[t*t:]
+		s := t * k.stride
+		p, scratch := scratch[:s], scratch[s:]
 		for i := range k.batch {
 			for h := range k.n {
 				qkv := src[0][i*t*ld+h*k.head : (i+1)*t*ld]
 				weights(k, p, qkv, scratch)
-				kernels.Gemm(false, false, t, k.head, t, p, t, qkv[2*k.width:], ld, dst[i*t*k.width+h*k.head:(i+1)*t*k.width], k.width, false, scratch)
+				kernels.Gemm(false, false, t, k.head, t, p, k.stride, qkv[2*k.width:], ld, dst[i*t*k.width+h*k.head:(i+1)*t*k.width], k.width, false, scratch)
 			}
 		}
 	}
@@ -104,25 +107,26 @@ func (o attentionGrad) Shape(in []Shape) (Shape, error) {
 
 func (o attentionGrad) Bind(in []Shape) Kernel {
 	k := newHeads(in[0], o.heads)
-	return Kernel{F32: attentionGradKernel[float32](k), F64: attentionGradKernel[float64](k), Scratch: 2*k.tokens*k.tokens + k.gemm,
+	return Kernel{F32: attentionGradKernel[float32](k), F64: attentionGradKernel[float64](k), Scratch: 2*k.tokens*k.stride + k.gemm,
 		FLOPs: 10 * int64(k.batch) * int64(k.tokens) * int64(k.tokens) * int64(k.width)}
 }
 
 func attentionGradKernel[T Float](k heads) func(dst []T, src [][]T, scratch []T) {
 	return func(dst []T, src [][]T, scratch []T) {
 		t, ld := k.tokens, 3*k.width
-		p, ds, scratch := scratch[:t*t], scratch[t*t:2*t*t], scratch[2*t*t:]
+		s := t * k.stride
+		p, ds, scratch := scratch[:s], scratch[s:2*s], scratch[2*s:]
 		for i := range k.batch {
 			for h := range k.n {
 				qkv := src[0][i*t*ld+h*k.head : (i+1)*t*ld]
 				dqkv := dst[i*t*ld+h*k.head : (i+1)*t*ld]
 				do := src[1][i*t*k.width+h*k.head : (i+1)*t*k.width]
 				weights(k, p, qkv, scratch)
-				kernels.Gemm(true, false, t, k.head, t, p, t, do, k.width, dqkv[2*k.width:], ld, false, scratch)
-				kernels.Gemm(false, true, t, t, k.head, do, k.width, qkv[2*k.width:], ld, ds, t, false, scratch)
-				kernels.SoftmaxGrad(ds, p, ds, t, t, T(k.scale))
-				kernels.Gemm(false, false, t, k.head, t, ds, t, qkv[k.width:], ld, dqkv, ld, false, scratch)
-				kernels.Gemm(true, false, t, k.head, t, ds, t, qkv, ld, dqkv[k.width:], ld, false, scratch)
+				kernels.Gemm(true, false, t, k.head, t, p, k.stride, do, k.width, dqkv[2*k.width:], ld, false, scratch)
+				kernels.Gemm(false, true, t, t, k.head, do, k.width, qkv[2*k.width:], ld, ds, k.stride, false, scratch)
+				kernels.SoftmaxGrad(ds, p, ds, t, t, k.stride, T(k.scale))
+				kernels.Gemm(false, false, t, k.head, t, ds, k.stride, qkv[k.width:], ld, dqkv, ld, false, scratch)
+				kernels.Gemm(true, false, t, k.head, t, ds, k.stride, qkv, ld, dqkv[k.width:], ld, false, scratch)
 			}
 		}
 	}

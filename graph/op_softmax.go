@@ -30,10 +30,10 @@ func (o softmax) Bind(in []Shape) Kernel {
 	rows, cols := rowsOf(in[0])
 	return Kernel{InPlace: []int{0},
 		F32: func(dst []float32, src [][]float32, _ []float32) {
-			kernels.Softmax(dst, src[0], rows, cols, float32(o.scale))
+			kernels.Softmax(dst, src[0], rows, cols, cols, float32(o.scale))
 		},
 		F64: func(dst []float64, src [][]float64, _ []float64) {
-			kernels.Softmax(dst, src[0], rows, cols, o.scale)
+			kernels.Softmax(dst, src[0], rows, cols, cols, o.scale)
 		}}
 }
 func (o softmax) VJP(b *Builder, _ []bool, _ []*Node, out, ct *Node) []*Node {
@@ -49,10 +49,10 @@ func (o softmaxGrad) Bind(in []Shape) Kernel {
 	rows, cols := rowsOf(in[0])
 	return Kernel{
 		F32: func(dst []float32, src [][]float32, _ []float32) {
-			kernels.SoftmaxGrad(dst, src[0], src[1], rows, cols, float32(o.scale))
+			kernels.SoftmaxGrad(dst, src[0], src[1], rows, cols, cols, float32(o.scale))
 		},
 		F64: func(dst []float64, src [][]float64, _ []float64) {
-			kernels.SoftmaxGrad(dst, src[0], src[1], rows, cols, o.scale)
+			kernels.SoftmaxGrad(dst, src[0], src[1], rows, cols, cols, o.scale)
 		}}
 }
 func (o softmaxGrad) decompose(b *Builder, in []*Node) *Node {

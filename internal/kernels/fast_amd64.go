@@ -214,7 +214,7 @@ func columnsFast[T Float](s *lanes, x []T, j, rows, cols, w int) bool {
 	return true
 }
 
-func softmaxFast[T Float](dst, x []T, rows, cols int, scale T) bool {
+func softmaxFast[T Float](dst, x []T, rows, cols, ld int, scale T) bool {
 	if active != pathAVX512 {
 		return false
 	}
@@ -222,28 +222,28 @@ func softmaxFast[T Float](dst, x []T, rows, cols int, scale T) bool {
 		n := min(rows-r, step)
 		switch {
 		case is32[T]() && cols <= 64:
-			softmaxShort32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), float32(scale))
+			softmaxShort32avx512(n, cols, ld, p32(dst[r*ld:]), p32(x[r*ld:]), float32(scale))
 		case is32[T]():
-			softmax32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), float32(scale))
+			softmax32avx512(n, cols, ld, p32(dst[r*ld:]), p32(x[r*ld:]), float32(scale))
 		case cols <= 16:
-			softmaxShort64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), float64(scale))
+			softmaxShort64avx512(n, cols, ld, p64(dst[r*ld:]), p64(x[r*ld:]), float64(scale))
 		default:
-			softmax64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), float64(scale))
+			softmax64avx512(n, cols, ld, p64(dst[r*ld:]), p64(x[r*ld:]), float64(scale))
 		}
 	}
 	return true
 }
 
-func softmaxGradFast[T Float](dst, y, g []T, rows, cols int, scale T) bool {
+func softmaxGradFast[T Float](dst, y, g []T, rows, cols, ld int, scale T) bool {
 	if active != pathAVX512 {
 		return false
 	}
 	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
 		n := min(rows-r, step)
 		if is32[T]() {
-			softmaxGrad32avx512(n, cols, p32(dst[r*cols:]), p32(y[r*cols:]), p32(g[r*cols:]), float32(scale))
+			softmaxGrad32avx512(n, cols, ld, p32(dst[r*ld:]), p32(y[r*ld:]), p32(g[r*ld:]), float32(scale))
 		} else {
-			softmaxGrad64avx512(n, cols, p64(dst[r*cols:]), p64(y[r*cols:]), p64(g[r*cols:]), float64(scale))
+			softmaxGrad64avx512(n, cols, ld, p64(dst[r*ld:]), p64(y[r*ld:]), p64(g[r*ld:]), float64(scale))
 		}
 	}
 	return true

@@ -16,8 +16,8 @@ func adamWFast[T Float](_, _, _, _, _ []T, _ *adamW[T]) bool             { retur
 func sumFast[T Float](*lanes, []T) bool                                  { return false }
 func dotFast[T Float](*lanes, []T, []T) bool                             { return false }
 func columnsFast[T Float](_ *lanes, _ []T, _, _, _, _ int) bool          { return false }
-func softmaxFast[T Float](_, _ []T, _, _ int, _ T) bool                  { return false }
-func softmaxGradFast[T Float](_, _, _ []T, _, _ int, _ T) bool           { return false }
+func softmaxFast[T Float](_, _ []T, _, _, _ int, _ T) bool               { return false }
+func softmaxGradFast[T Float](_, _, _ []T, _, _, _ int, _ T) bool        { return false }
 func logSumExpFast[T Float]([]T) (T, T, bool)                            { return 0, 0, false }
 func normalizeFast[T Float](_, _ []T, _, _ int, _ T, _ bool, _ []T) bool { return false }
 func normalizeGradFast[T Float](_, _, _ []T, _, _ int, _ T, _ bool) bool { return false }

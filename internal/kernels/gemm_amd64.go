@@ -1,6 +1,9 @@
 package kernels
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 //go:generate go -C gen run . -group gemm -out ../zgemm_amd64.s -stubs ../zgemm_amd64.go -pkg kernels
 
@@ -70,8 +73,13 @@ const (
 	depthInPlace = 512
 )
 
-// fewRows is the number of rows of c up to which it is not worth copying b.
-const fewRows = 60
+// Copying b is not worth it for few rows of c. Nor is it for many, as long as its rows are short: reading it in place
+// is then as fast in the tiles. Rows that are far apart share sets of the cache.
+const (
+	fewRows  = 60
+	someRows = 1024
+	nearRows = 768 // elements from one row of b to the next
+)
 
 func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c []T, ldc int, add bool, scratch []T) bool {
 	switch {
@@ -100,16 +108,18 @@ func gemmFastScratch[T Float](ta, tb bool, m, n, k int) (need int, ok bool) {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
 	line, width := 64/size, 128/size // the widest tiling's
-	if panelsInPlace(ta, tb, m) {
+	if panelsInPlace(ta, tb, m, math.MaxInt) {
 		n = 1 // the last panel may be packed
 	}
 	return min(k, depth(ta, tb))*((n+width-1)/width*width) + line, true
 }
 
 // panelsInPlace tells whether whole panels of b are read where they are, which is better when packing costs more than it
-// saves: for a few rows, and for the product of two activations over a long k. What is left over is packed always, so
-// that nothing is read past the end of b.
-func panelsInPlace(ta, tb bool, m int) bool { return !tb && (ta || m <= fewRows) }
+// saves; for the product of two activations over a long k it is always. What is left over is packed, so that nothing is
+// read past the end of b.
+func panelsInPlace(ta, tb bool, m, ldb int) bool {
+	return !tb && (ta || m <= fewRows || m <= someRows && ldb <= nearRows)
+}
 
 // depth depends on the form alone, so that the order of summation does.
 func depth(ta, tb bool) int {
@@ -130,7 +140,7 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 		tiles, si, sk = t.byCol, 1, lda
 	}
 	packed := 0 // the first packed column
-	if panelsInPlace(ta, tb, m) {
+	if panelsInPlace(ta, tb, m, ldb) {
 		packed = n / t.width * t.width
 	}
 	for p := 0; p < k; p += depth(ta, tb) {

@@ -84,6 +84,39 @@ func TestRowFunctionsAgreeWithFloat64(t *testing.T) {
 	bothTypes(t, testRows[float32], testRows[float64])
 }
 
+// Rows that lie apart are those that do not, bit by bit, and what lies between them is not touched.
+func TestStrideOfSoftmaxRows(t *testing.T) {
+	bothTypes(t, testSoftmaxStride[float32], testSoftmaxStride[float64])
+}
+
+func testSoftmaxStride[T kernels.Float](t *testing.T) {
+	const rows, between = 5, 7
+	r := rand.New(rand.NewPCG(13, 14))
+	for _, cols := range []int{1, 16, 17, 49, 64, 65, 200} {
+		ld := cols + between
+		x, g := noise(r, make([]T, rows*cols)), noise(r, make([]T, rows*cols))
+		wide, slope := make([]T, rows*ld-between), make([]T, rows*ld-between)
+		for i := range wide {
+			wide[i], slope[i] = -3, -5
+			if i%ld < cols {
+				wide[i], slope[i] = x[i/ld*cols+i%ld], g[i/ld*cols+i%ld]
+			}
+		}
+		kernels.Softmax(x, x, rows, cols, cols, 2)
+		kernels.SoftmaxGrad(g, x, g, rows, cols, cols, 2)
+		kernels.Softmax(wide, wide, rows, cols, ld, 2)
+		kernels.SoftmaxGrad(slope, wide, slope, rows, cols, ld, 2)
+		for i := range wide {
+			want, grad := T(-3), T(-5)
+			if i%ld < cols {
+				want, grad = x[i/ld*cols+i%ld], g[i/ld*cols+i%ld]
+			}
+			require.Equal(t, want, wide[i], "softmax %d at %d", cols, i)
+			require.Equal(t, grad, slope[i], "softmaxGrad %d at %d", cols, i)
+		}
+	}
+}
+
 func testRows[T kernels.Float](t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	for _, cols := range widths {
@@ -93,7 +126,7 @@ func testRows[T kernels.Float](t *testing.T) {
 		original := floats(x)
 		row := func(i int) []float64 { return original[i*cols : (i+1)*cols] }
 		for _, scale := range []float64{1, 0.25, -1.5} {
-			kernels.Softmax(dst, x, rows, cols, T(scale))
+			kernels.Softmax(dst, x, rows, cols, cols, T(scale))
 			for i := range rows {
 				// The argument of the exponential, up to 9, carries its own rounding into the result.
 				near(t, softmax(row(i), scale), dst[i*cols:(i+1)*cols], 16, 0, "softmax %d scale %v", cols, scale)
@@ -151,8 +184,8 @@ func testRowGradients[T kernels.Float](t *testing.T) {
 		x, g := noise(r, guarded[T](t, rows*cols, true)), noise(r, guarded[T](t, rows*cols, true))
 		y, dst := make([]T, rows*cols), guarded[T](t, rows*cols, true)
 		const scale = 1.7
-		kernels.Softmax(y, x, rows, cols, T(scale))
-		kernels.SoftmaxGrad(dst, y, g, rows, cols, T(scale))
+		kernels.Softmax(y, x, rows, cols, cols, T(scale))
+		kernels.SoftmaxGrad(dst, y, g, rows, cols, cols, T(scale))
 		for i := range rows {
 			at := func(x []T) []float64 { return floats(x[i*cols : (i+1)*cols]) }
 			want := pull(func(x []float64) []float64 { return softmax(x, float64(T(scale))) }, at(x), at(g))
@@ -183,8 +216,8 @@ func testRowBits[T kernels.Float](t *testing.T) {
 		rows := 1<<14/cols + 7 // more than a stretch of assembly
 		x, g := noise(r, make([]T, rows*cols)), noise(r, make([]T, rows*cols))
 		for name, f := range map[string]func(dst, x, g []T, rows int){
-			"softmax":       func(d, x, g []T, n int) { kernels.Softmax(d, x, n, cols, 2) },
-			"softmaxGrad":   func(d, x, g []T, n int) { kernels.SoftmaxGrad(d, x, g, n, cols, 2) },
+			"softmax":       func(d, x, g []T, n int) { kernels.Softmax(d, x, n, cols, cols, 2) },
+			"softmaxGrad":   func(d, x, g []T, n int) { kernels.SoftmaxGrad(d, x, g, n, cols, cols, 2) },
 			"normalize":     func(d, x, g []T, n int) { kernels.Normalize(d, x, n, cols, 0.1, false, make([]T, 2*n)) },
 			"normalizeGrad": func(d, x, g []T, n int) { kernels.NormalizeGrad(d, x, g, n, cols, 0.1, false) },
 		} {
@@ -273,12 +306,12 @@ func testRowEdges[T kernels.Float](t *testing.T) {
 	for _, cols := range []int{3, 49, 100} {
 		x, y, one := make([]T, 2*cols), make([]T, 2*cols), make([]T, 2)
 		x[1] = -inf // a masked column
-		kernels.Softmax(y, x, 2, cols, 1)
+		kernels.Softmax(y, x, 2, cols, cols, 1)
 		require.Zero(t, y[1])
 		require.InDelta(t, 1/float64(cols-1), float64(y[0]), 1e-6) // float32 rounds at 6e-8
 		for _, bad := range []T{nan, inf} {
 			x[1] = bad
-			kernels.Softmax(y, x, 2, cols, 1)
+			kernels.Softmax(y, x, 2, cols, cols, 1)
 			require.True(t, math.IsNaN(float64(y[0])) && math.IsNaN(float64(y[cols-1])))
 			require.InDelta(t, 1/float64(cols), float64(y[cols]), 1e-6) // the next row is untouched
 			kernels.LogSumExp(one, x, 2, cols)
@@ -291,7 +324,7 @@ func testRowEdges[T kernels.Float](t *testing.T) {
 		for i := range cols {
 			x[i] = -inf
 		}
-		kernels.Softmax(y, x, 2, cols, 1)
+		kernels.Softmax(y, x, 2, cols, cols, 1)
 		require.True(t, math.IsNaN(float64(y[0])))
 		kernels.LogSumExp(one, x, 2, cols)
 		require.Equal(t, -inf, one[0])
@@ -304,7 +337,7 @@ func testRowEdges[T kernels.Float](t *testing.T) {
 		kernels.LogSumExp(one, x, 2, cols)
 		require.InDelta(t, 1000+math.Log(float64(cols)), float64(one[0]), 1e-3) // an ulp of 1000 in float32 is 6e-5
 	}
-	kernels.Softmax[T](nil, nil, 0, 5, 1)
+	kernels.Softmax[T](nil, nil, 0, 5, 5, 1)
 	kernels.Normalize[T](nil, nil, 3, 0, 1, false, make([]T, 6))
 	none := []T{1}
 	kernels.LogSumExp(none, nil, 1, 0)
@@ -355,8 +388,8 @@ func TestRowFunctionsDoNotAllocate(t *testing.T) {
 		x, y := make([]float32, 4*49), make([]float32, 4*49)
 		require.Zero(t, testing.AllocsPerRun(20, func() {
 			var stats [8]float32
-			kernels.Softmax(y, x, 4, 49, 1)
-			kernels.SoftmaxGrad(y, x, y, 4, 49, 1)
+			kernels.Softmax(y, x, 4, 49, 49, 1)
+			kernels.SoftmaxGrad(y, x, y, 4, 49, 49, 1)
 			kernels.LogSumExp(stats[:], x, 4, 49)
 			kernels.Normalize(y, x, 4, 49, 1, false, stats[:])
 			kernels.NormalizeGrad(y, x, y, 4, 49, 1, false)
@@ -375,9 +408,9 @@ func BenchmarkRows(b *testing.B) {
 		name string
 		f    func()
 	}{
-		{"Softmax49", func() { kernels.Softmax(y, x, rows*2, 49, 1) }},
-		{"Softmax128", func() { kernels.Softmax(y, x, rows, cols, 1) }},
-		{"SoftmaxGrad", func() { kernels.SoftmaxGrad(y, x, z, rows, cols, 1) }},
+		{"Softmax49", func() { kernels.Softmax(y, x, rows*2, 49, 49, 1) }},
+		{"Softmax128", func() { kernels.Softmax(y, x, rows, cols, cols, 1) }},
+		{"SoftmaxGrad", func() { kernels.SoftmaxGrad(y, x, z, rows, cols, cols, 1) }},
 		{"Normalize", func() { kernels.Normalize(y, x, rows, cols, 1, false, nil) }},
 		{"NormalizeGrad", func() { kernels.NormalizeGrad(y, x, z, rows, cols, 1, false) }},
 		{"ColSum", func() { kernels.ColSum(y, x, rows, cols, false) }},
@@ -409,7 +442,7 @@ func testLargest[T kernels.Float](t *testing.T) {
 		x, y, one := make([]T, cols), make([]T, cols), make([]T, 1)
 		for i := range x {
 			x[i] = 2000
-			kernels.Softmax(y, x, 1, cols, 1)
+			kernels.Softmax(y, x, 1, cols, cols, 1)
 			require.Equal(t, T(1), y[i], "cols %d, at %d", cols, i)
 			kernels.LogSumExp(one, x, 1, cols)
 			require.Equal(t, T(2000), one[0], "cols %d, at %d", cols, i)

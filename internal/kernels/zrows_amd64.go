@@ -12,13 +12,13 @@ func dot32avx512(n int, lanes *float64, x *float32, y *float32)
 func columns32avx512(rows int, lanes *float64, x *float32, ld int, mask int)
 
 //go:noescape
-func softmax32avx512(rows int, cols int, dst *float32, x *float32, scale float32)
+func softmax32avx512(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
 
 //go:noescape
-func softmaxShort32avx512(rows int, cols int, dst *float32, x *float32, scale float32)
+func softmaxShort32avx512(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
 
 //go:noescape
-func softmaxGrad32avx512(rows int, cols int, dst *float32, y *float32, grad *float32, scale float32)
+func softmaxGrad32avx512(rows int, cols int, ld int, dst *float32, y *float32, grad *float32, scale float32)
 
 //go:noescape
 func logSumExp32avx512(n int, x *float32, top *float32, sum *float32)
@@ -39,13 +39,13 @@ func dot64avx512(n int, lanes *float64, x *float64, y *float64)
 func columns64avx512(rows int, lanes *float64, x *float64, ld int, mask int)
 
 //go:noescape
-func softmax64avx512(rows int, cols int, dst *float64, x *float64, scale float64)
+func softmax64avx512(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
 
 //go:noescape
-func softmaxShort64avx512(rows int, cols int, dst *float64, x *float64, scale float64)
+func softmaxShort64avx512(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
 
 //go:noescape
-func softmaxGrad64avx512(rows int, cols int, dst *float64, y *float64, grad *float64, scale float64)
+func softmaxGrad64avx512(rows int, cols int, ld int, dst *float64, y *float64, grad *float64, scale float64)
 
 //go:noescape
 func logSumExp64avx512(n int, x *float64, top *float64, sum *float64)

@@ -169,14 +169,15 @@ loop:
 	VZEROUPPER
 	RET
 
-// func softmax32avx512(rows int, cols int, dst *float32, x *float32, scale float32)
+// func softmax32avx512(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·softmax32avx512(SB), NOSPLIT, $0-36
+TEXT ·softmax32avx512(SB), NOSPLIT, $0-44
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVQ         x+24(FP), BX
-	VBROADCASTSS scale+32(FP), Z0
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         x+32(FP), SI
+	VBROADCASTSS scale+40(FP), Z0
 	VBROADCASTSS pool32<>+0(SB), Z1
 	VBROADCASTSS pool32<>+4(SB), Z2
 	VBROADCASTSS pool32<>+8(SB), Z3
@@ -189,8 +190,7 @@ TEXT ·softmax32avx512(SB), NOSPLIT, $0-36
 	VBROADCASTSS pool32<>+36(SB), Z10
 	VBROADCASTSS pool32<>+40(SB), Z11
 	VBROADCASTSS pool32<>+44(SB), Z12
-	MOVQ         CX, SI
-	SHLQ         $0x02, SI
+	SHLQ         $0x02, DX
 
 row1:
 	VPXORQ  Z17, Z17, Z17
@@ -205,10 +205,10 @@ row1:
 	JL      tail3
 
 loop2:
-	VMOVUPS (BX)(R8*4), Z19
-	VMOVUPS 64(BX)(R8*4), Z20
-	VMOVUPS 128(BX)(R8*4), Z21
-	VMOVUPS 192(BX)(R8*4), Z22
+	VMOVUPS (SI)(R8*4), Z19
+	VMOVUPS 64(SI)(R8*4), Z20
+	VMOVUPS 128(SI)(R8*4), Z21
+	VMOVUPS 192(SI)(R8*4), Z22
 	VMULPS  Z0, Z19, Z19
 	VMULPS  Z0, Z20, Z20
 	VMULPS  Z0, Z21, Z21
@@ -229,7 +229,7 @@ one4:
 	MOVL      $0x0000ffff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
-	VMOVUPS.Z (BX)(R8*4), K1, Z19
+	VMOVUPS.Z (SI)(R8*4), K1, Z19
 	VMULPS    Z0, Z19, Z19
 	VMAXPS    Z19, Z13, K1, Z13
 	ADDQ      $0x00000010, R8
@@ -254,8 +254,8 @@ done5:
 	JL         tail7
 
 loop6:
-	VMOVUPS      (BX)(R8*4), Z14
-	VMOVUPS      64(BX)(R8*4), Z15
+	VMOVUPS      (SI)(R8*4), Z14
+	VMOVUPS      64(SI)(R8*4), Z15
 	VMULPS       Z0, Z14, Z14
 	VMULPS       Z0, Z15, Z15
 	VSUBPS       Z13, Z14, Z14
@@ -288,8 +288,8 @@ loop6:
 	VFMADD213PS  Z12, Z15, Z21
 	VSCALEFPS    Z16, Z20, Z14
 	VSCALEFPS    Z19, Z21, Z15
-	VMOVUPS      Z14, (DX)(R8*4)
-	VMOVUPS      Z15, 64(DX)(R8*4)
+	VMOVUPS      Z14, (BX)(R8*4)
+	VMOVUPS      Z15, 64(BX)(R8*4)
 	VADDPS       Z14, Z17, Z17
 	VADDPS       Z15, Z18, Z18
 	ADDQ         $0x00000020, R8
@@ -304,7 +304,7 @@ one8:
 	MOVL         $0x0000ffff, R9
 	BZHIL        DI, R9, R9
 	KMOVW        R9, K1
-	VMOVUPS.Z    (BX)(R8*4), K1, Z14
+	VMOVUPS.Z    (SI)(R8*4), K1, Z14
 	VMULPS       Z0, Z14, Z14
 	VSUBPS       Z13, Z14, Z14
 	VMINPS       Z14, Z3, Z14
@@ -321,7 +321,7 @@ one8:
 	VFMADD213PS  Z12, Z14, Z16
 	VFMADD213PS  Z12, Z14, Z16
 	VSCALEFPS    Z15, Z16, Z14
-	VMOVUPS      Z14, K1, (DX)(R8*4)
+	VMOVUPS      Z14, K1, (BX)(R8*4)
 	VADDPS       Z14, Z17, K1, Z17
 	ADDQ         $0x00000010, R8
 	SUBQ         $0x00000010, DI
@@ -344,18 +344,18 @@ done9:
 	JL         tail11
 
 loop10:
-	VMOVUPS (DX)(R8*4), Z13
-	VMOVUPS 64(DX)(R8*4), Z14
-	VMOVUPS 128(DX)(R8*4), Z15
-	VMOVUPS 192(DX)(R8*4), Z16
+	VMOVUPS (BX)(R8*4), Z13
+	VMOVUPS 64(BX)(R8*4), Z14
+	VMOVUPS 128(BX)(R8*4), Z15
+	VMOVUPS 192(BX)(R8*4), Z16
 	VMULPS  Z17, Z13, Z13
 	VMULPS  Z17, Z14, Z14
 	VMULPS  Z17, Z15, Z15
 	VMULPS  Z17, Z16, Z16
-	VMOVUPS Z13, (DX)(R8*4)
-	VMOVUPS Z14, 64(DX)(R8*4)
-	VMOVUPS Z15, 128(DX)(R8*4)
-	VMOVUPS Z16, 192(DX)(R8*4)
+	VMOVUPS Z13, (BX)(R8*4)
+	VMOVUPS Z14, 64(BX)(R8*4)
+	VMOVUPS Z15, 128(BX)(R8*4)
+	VMOVUPS Z16, 192(BX)(R8*4)
 	ADDQ    $0x00000040, R8
 	SUBQ    $0x00000040, DI
 	JGE     loop10
@@ -368,29 +368,30 @@ one12:
 	MOVL      $0x0000ffff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
-	VMOVUPS.Z (DX)(R8*4), K1, Z13
+	VMOVUPS.Z (BX)(R8*4), K1, Z13
 	VMULPS    Z17, Z13, Z13
-	VMOVUPS   Z13, K1, (DX)(R8*4)
+	VMOVUPS   Z13, K1, (BX)(R8*4)
 	ADDQ      $0x00000010, R8
 	SUBQ      $0x00000010, DI
 	JG        one12
 
 done13:
-	ADDQ SI, DX
-	ADDQ SI, BX
+	ADDQ DX, BX
+	ADDQ DX, SI
 	DECQ AX
 	JNZ  row1
 	VZEROUPPER
 	RET
 
-// func softmaxShort32avx512(rows int, cols int, dst *float32, x *float32, scale float32)
+// func softmaxShort32avx512(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·softmaxShort32avx512(SB), NOSPLIT, $0-36
+TEXT ·softmaxShort32avx512(SB), NOSPLIT, $0-44
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVQ         x+24(FP), BX
-	VBROADCASTSS scale+32(FP), Z0
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         x+32(FP), SI
+	VBROADCASTSS scale+40(FP), Z0
 	VBROADCASTSS pool32<>+0(SB), Z1
 	VBROADCASTSS pool32<>+4(SB), Z2
 	VBROADCASTSS pool32<>+8(SB), Z3
@@ -403,16 +404,17 @@ TEXT ·softmaxShort32avx512(SB), NOSPLIT, $0-36
 	VBROADCASTSS pool32<>+36(SB), Z10
 	VBROADCASTSS pool32<>+40(SB), Z11
 	VBROADCASTSS pool32<>+44(SB), Z12
-	MOVQ         $0xffffffffffffffff, SI
-	BZHIQ        CX, SI, SI
-	KMOVW        SI, K1
-	SHRQ         $0x10, SI
-	KMOVW        SI, K2
-	SHRQ         $0x10, SI
-	KMOVW        SI, K3
-	SHRQ         $0x10, SI
-	KMOVW        SI, K4
-	SHRQ         $0x10, SI
+	MOVQ         $0xffffffffffffffff, DI
+	BZHIQ        CX, DI, DI
+	KMOVW        DI, K1
+	SHRQ         $0x10, DI
+	KMOVW        DI, K2
+	SHRQ         $0x10, DI
+	KMOVW        DI, K3
+	SHRQ         $0x10, DI
+	KMOVW        DI, K4
+	SHRQ         $0x10, DI
+	MOVQ         DX, CX
 	SHLQ         $0x02, CX
 
 row14:
@@ -420,10 +422,10 @@ row14:
 	VMOVUPS      Z1, Z14
 	VMOVUPS      Z1, Z15
 	VMOVUPS      Z1, Z16
-	VMULPS       (BX), Z0, K1, Z13
-	VMULPS       64(BX), Z0, K2, Z14
-	VMULPS       128(BX), Z0, K3, Z15
-	VMULPS       192(BX), Z0, K4, Z16
+	VMULPS       (SI), Z0, K1, Z13
+	VMULPS       64(SI), Z0, K2, Z14
+	VMULPS       128(SI), Z0, K3, Z15
+	VMULPS       192(SI), Z0, K4, Z16
 	VMOVUPS      Z13, Z17
 	VMOVUPS      Z14, Z18
 	VMOVUPS      Z15, Z19
@@ -519,28 +521,28 @@ row14:
 	VMULPS       Z17, Z14, Z14
 	VMULPS       Z17, Z15, Z15
 	VMULPS       Z17, Z16, Z16
-	VMOVUPS      Z13, K1, (DX)
-	VMOVUPS      Z14, K2, 64(DX)
-	VMOVUPS      Z15, K3, 128(DX)
-	VMOVUPS      Z16, K4, 192(DX)
-	ADDQ         CX, DX
+	VMOVUPS      Z13, K1, (BX)
+	VMOVUPS      Z14, K2, 64(BX)
+	VMOVUPS      Z15, K3, 128(BX)
+	VMOVUPS      Z16, K4, 192(BX)
 	ADDQ         CX, BX
+	ADDQ         CX, SI
 	DECQ         AX
 	JNZ          row14
 	VZEROUPPER
 	RET
 
-// func softmaxGrad32avx512(rows int, cols int, dst *float32, y *float32, grad *float32, scale float32)
+// func softmaxGrad32avx512(rows int, cols int, ld int, dst *float32, y *float32, grad *float32, scale float32)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·softmaxGrad32avx512(SB), NOSPLIT, $0-44
+TEXT ·softmaxGrad32avx512(SB), NOSPLIT, $0-52
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVQ         y+24(FP), BX
-	MOVQ         grad+32(FP), SI
-	VBROADCASTSS scale+40(FP), Z0
-	MOVQ         CX, DI
-	SHLQ         $0x02, DI
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         y+32(FP), SI
+	MOVQ         grad+40(FP), DI
+	VBROADCASTSS scale+48(FP), Z0
+	SHLQ         $0x02, DX
 
 row15:
 	VPXORQ Z1, Z1, Z1
@@ -553,14 +555,14 @@ row15:
 	JL     tail17
 
 loop16:
-	VMOVUPS     (BX)(R9*4), Z5
-	VMOVUPS     64(BX)(R9*4), Z6
-	VMOVUPS     128(BX)(R9*4), Z7
-	VMOVUPS     192(BX)(R9*4), Z8
-	VMOVUPS     (SI)(R9*4), Z9
-	VMOVUPS     64(SI)(R9*4), Z10
-	VMOVUPS     128(SI)(R9*4), Z11
-	VMOVUPS     192(SI)(R9*4), Z12
+	VMOVUPS     (SI)(R9*4), Z5
+	VMOVUPS     64(SI)(R9*4), Z6
+	VMOVUPS     128(SI)(R9*4), Z7
+	VMOVUPS     192(SI)(R9*4), Z8
+	VMOVUPS     (DI)(R9*4), Z9
+	VMOVUPS     64(DI)(R9*4), Z10
+	VMOVUPS     128(DI)(R9*4), Z11
+	VMOVUPS     192(DI)(R9*4), Z12
 	VFMADD231PS Z9, Z5, Z1
 	VFMADD231PS Z10, Z6, Z2
 	VFMADD231PS Z11, Z7, Z3
@@ -577,8 +579,8 @@ one18:
 	MOVL        $0x0000ffff, R10
 	BZHIL       R8, R10, R10
 	KMOVW       R10, K1
-	VMOVUPS.Z   (BX)(R9*4), K1, Z5
-	VMOVUPS.Z   (SI)(R9*4), K1, Z6
+	VMOVUPS.Z   (SI)(R9*4), K1, Z5
+	VMOVUPS.Z   (DI)(R9*4), K1, Z6
 	VFMADD231PS Z6, Z5, Z1
 	ADDQ        $0x00000010, R9
 	SUBQ        $0x00000010, R8
@@ -602,14 +604,14 @@ done19:
 	JL         tail21
 
 loop20:
-	VMOVUPS (BX)(R9*4), Z5
-	VMOVUPS 64(BX)(R9*4), Z6
-	VMOVUPS 128(BX)(R9*4), Z7
-	VMOVUPS 192(BX)(R9*4), Z8
-	VMOVUPS (SI)(R9*4), Z9
-	VMOVUPS 64(SI)(R9*4), Z10
-	VMOVUPS 128(SI)(R9*4), Z11
-	VMOVUPS 192(SI)(R9*4), Z12
+	VMOVUPS (SI)(R9*4), Z5
+	VMOVUPS 64(SI)(R9*4), Z6
+	VMOVUPS 128(SI)(R9*4), Z7
+	VMOVUPS 192(SI)(R9*4), Z8
+	VMOVUPS (DI)(R9*4), Z9
+	VMOVUPS 64(DI)(R9*4), Z10
+	VMOVUPS 128(DI)(R9*4), Z11
+	VMOVUPS 192(DI)(R9*4), Z12
 	VSUBPS  Z1, Z9, Z9
 	VSUBPS  Z1, Z10, Z10
 	VSUBPS  Z1, Z11, Z11
@@ -622,10 +624,10 @@ loop20:
 	VMULPS  Z10, Z6, Z6
 	VMULPS  Z11, Z7, Z7
 	VMULPS  Z12, Z8, Z8
-	VMOVUPS Z5, (DX)(R9*4)
-	VMOVUPS Z6, 64(DX)(R9*4)
-	VMOVUPS Z7, 128(DX)(R9*4)
-	VMOVUPS Z8, 192(DX)(R9*4)
+	VMOVUPS Z5, (BX)(R9*4)
+	VMOVUPS Z6, 64(BX)(R9*4)
+	VMOVUPS Z7, 128(BX)(R9*4)
+	VMOVUPS Z8, 192(BX)(R9*4)
 	ADDQ    $0x00000040, R9
 	SUBQ    $0x00000040, R8
 	JGE     loop20
@@ -638,20 +640,20 @@ one22:
 	MOVL      $0x0000ffff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
-	VMOVUPS.Z (BX)(R9*4), K1, Z5
-	VMOVUPS.Z (SI)(R9*4), K1, Z6
+	VMOVUPS.Z (SI)(R9*4), K1, Z5
+	VMOVUPS.Z (DI)(R9*4), K1, Z6
 	VSUBPS    Z1, Z6, Z6
 	VMULPS    Z0, Z5, Z5
 	VMULPS    Z6, Z5, Z5
-	VMOVUPS   Z5, K1, (DX)(R9*4)
+	VMOVUPS   Z5, K1, (BX)(R9*4)
 	ADDQ      $0x00000010, R9
 	SUBQ      $0x00000010, R8
 	JG        one22
 
 done23:
-	ADDQ DI, DX
-	ADDQ DI, BX
-	ADDQ DI, SI
+	ADDQ DX, BX
+	ADDQ DX, SI
+	ADDQ DX, DI
 	DECQ AX
 	JNZ  row15
 	VZEROUPPER
@@ -1456,14 +1458,15 @@ loop:
 	VZEROUPPER
 	RET
 
-// func softmax64avx512(rows int, cols int, dst *float64, x *float64, scale float64)
+// func softmax64avx512(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·softmax64avx512(SB), NOSPLIT, $0-40
+TEXT ·softmax64avx512(SB), NOSPLIT, $0-48
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVQ         x+24(FP), BX
-	VBROADCASTSD scale+32(FP), Z0
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         x+32(FP), SI
+	VBROADCASTSD scale+40(FP), Z0
 	VBROADCASTSD pool64<>+0(SB), Z1
 	VBROADCASTSD pool64<>+8(SB), Z2
 	VBROADCASTSD pool64<>+16(SB), Z3
@@ -1483,8 +1486,7 @@ TEXT ·softmax64avx512(SB), NOSPLIT, $0-40
 	VBROADCASTSD pool64<>+128(SB), Z17
 	VBROADCASTSD pool64<>+136(SB), Z18
 	VBROADCASTSD pool64<>+144(SB), Z19
-	MOVQ         CX, SI
-	SHLQ         $0x03, SI
+	SHLQ         $0x03, DX
 
 row68:
 	VPXORQ  Z24, Z24, Z24
@@ -1499,10 +1501,10 @@ row68:
 	JL      tail70
 
 loop69:
-	VMOVUPD (BX)(R8*8), Z26
-	VMOVUPD 64(BX)(R8*8), Z27
-	VMOVUPD 128(BX)(R8*8), Z28
-	VMOVUPD 192(BX)(R8*8), Z29
+	VMOVUPD (SI)(R8*8), Z26
+	VMOVUPD 64(SI)(R8*8), Z27
+	VMOVUPD 128(SI)(R8*8), Z28
+	VMOVUPD 192(SI)(R8*8), Z29
 	VMULPD  Z0, Z26, Z26
 	VMULPD  Z0, Z27, Z27
 	VMULPD  Z0, Z28, Z28
@@ -1523,7 +1525,7 @@ one71:
 	MOVL      $0x000000ff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
-	VMOVUPD.Z (BX)(R8*8), K1, Z26
+	VMOVUPD.Z (SI)(R8*8), K1, Z26
 	VMULPD    Z0, Z26, Z26
 	VMAXPD    Z26, Z20, K1, Z20
 	ADDQ      $0x00000008, R8
@@ -1546,7 +1548,7 @@ done72:
 	JL         tail74
 
 loop73:
-	VMOVUPD      (BX)(R8*8), Z21
+	VMOVUPD      (SI)(R8*8), Z21
 	VMULPD       Z0, Z21, Z21
 	VSUBPD       Z20, Z21, Z21
 	VMINPD       Z21, Z3, Z21
@@ -1570,7 +1572,7 @@ loop73:
 	VFMADD213PD  Z19, Z21, Z23
 	VFMADD213PD  Z19, Z21, Z23
 	VSCALEFPD    Z22, Z23, Z21
-	VMOVUPD      Z21, (DX)(R8*8)
+	VMOVUPD      Z21, (BX)(R8*8)
 	VADDPD       Z21, Z24, Z24
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
@@ -1584,7 +1586,7 @@ one75:
 	MOVL         $0x000000ff, R9
 	BZHIL        DI, R9, R9
 	KMOVW        R9, K1
-	VMOVUPD.Z    (BX)(R8*8), K1, Z21
+	VMOVUPD.Z    (SI)(R8*8), K1, Z21
 	VMULPD       Z0, Z21, Z21
 	VSUBPD       Z20, Z21, Z21
 	VMINPD       Z21, Z3, Z21
@@ -1608,7 +1610,7 @@ one75:
 	VFMADD213PD  Z19, Z21, Z23
 	VFMADD213PD  Z19, Z21, Z23
 	VSCALEFPD    Z22, Z23, Z21
-	VMOVUPD      Z21, K1, (DX)(R8*8)
+	VMOVUPD      Z21, K1, (BX)(R8*8)
 	VADDPD       Z21, Z24, K1, Z24
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
@@ -1629,18 +1631,18 @@ done76:
 	JL         tail78
 
 loop77:
-	VMOVUPD (DX)(R8*8), Z20
-	VMOVUPD 64(DX)(R8*8), Z21
-	VMOVUPD 128(DX)(R8*8), Z22
-	VMOVUPD 192(DX)(R8*8), Z23
+	VMOVUPD (BX)(R8*8), Z20
+	VMOVUPD 64(BX)(R8*8), Z21
+	VMOVUPD 128(BX)(R8*8), Z22
+	VMOVUPD 192(BX)(R8*8), Z23
 	VMULPD  Z24, Z20, Z20
 	VMULPD  Z24, Z21, Z21
 	VMULPD  Z24, Z22, Z22
 	VMULPD  Z24, Z23, Z23
-	VMOVUPD Z20, (DX)(R8*8)
-	VMOVUPD Z21, 64(DX)(R8*8)
-	VMOVUPD Z22, 128(DX)(R8*8)
-	VMOVUPD Z23, 192(DX)(R8*8)
+	VMOVUPD Z20, (BX)(R8*8)
+	VMOVUPD Z21, 64(BX)(R8*8)
+	VMOVUPD Z22, 128(BX)(R8*8)
+	VMOVUPD Z23, 192(BX)(R8*8)
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
 	JGE     loop77
@@ -1653,29 +1655,30 @@ one79:
 	MOVL      $0x000000ff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
-	VMOVUPD.Z (DX)(R8*8), K1, Z20
+	VMOVUPD.Z (BX)(R8*8), K1, Z20
 	VMULPD    Z24, Z20, Z20
-	VMOVUPD   Z20, K1, (DX)(R8*8)
+	VMOVUPD   Z20, K1, (BX)(R8*8)
 	ADDQ      $0x00000008, R8
 	SUBQ      $0x00000008, DI
 	JG        one79
 
 done80:
-	ADDQ SI, DX
-	ADDQ SI, BX
+	ADDQ DX, BX
+	ADDQ DX, SI
 	DECQ AX
 	JNZ  row68
 	VZEROUPPER
 	RET
 
-// func softmaxShort64avx512(rows int, cols int, dst *float64, x *float64, scale float64)
+// func softmaxShort64avx512(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-40
+TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-48
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVQ         x+24(FP), BX
-	VBROADCASTSD scale+32(FP), Z0
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         x+32(FP), SI
+	VBROADCASTSD scale+40(FP), Z0
 	VBROADCASTSD pool64<>+0(SB), Z1
 	VBROADCASTSD pool64<>+8(SB), Z2
 	VBROADCASTSD pool64<>+16(SB), Z3
@@ -1695,19 +1698,20 @@ TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-40
 	VBROADCASTSD pool64<>+128(SB), Z17
 	VBROADCASTSD pool64<>+136(SB), Z18
 	VBROADCASTSD pool64<>+144(SB), Z19
-	MOVQ         $0xffffffffffffffff, SI
-	BZHIQ        CX, SI, SI
-	KMOVB        SI, K1
-	SHRQ         $0x08, SI
-	KMOVB        SI, K2
-	SHRQ         $0x08, SI
+	MOVQ         $0xffffffffffffffff, DI
+	BZHIQ        CX, DI, DI
+	KMOVB        DI, K1
+	SHRQ         $0x08, DI
+	KMOVB        DI, K2
+	SHRQ         $0x08, DI
+	MOVQ         DX, CX
 	SHLQ         $0x03, CX
 
 row81:
 	VMOVUPD      Z1, Z20
 	VMOVUPD      Z1, Z21
-	VMULPD       (BX), Z0, K1, Z20
-	VMULPD       64(BX), Z0, K2, Z21
+	VMULPD       (SI), Z0, K1, Z20
+	VMULPD       64(SI), Z0, K2, Z21
 	VMOVUPD      Z20, Z22
 	VMOVUPD      Z21, Z23
 	VMAXPD       Z23, Z22, Z22
@@ -1773,26 +1777,26 @@ row81:
 	VDIVPD       Z22, Z19, Z22
 	VMULPD       Z22, Z20, Z20
 	VMULPD       Z22, Z21, Z21
-	VMOVUPD      Z20, K1, (DX)
-	VMOVUPD      Z21, K2, 64(DX)
-	ADDQ         CX, DX
+	VMOVUPD      Z20, K1, (BX)
+	VMOVUPD      Z21, K2, 64(BX)
 	ADDQ         CX, BX
+	ADDQ         CX, SI
 	DECQ         AX
 	JNZ          row81
 	VZEROUPPER
 	RET
 
-// func softmaxGrad64avx512(rows int, cols int, dst *float64, y *float64, grad *float64, scale float64)
+// func softmaxGrad64avx512(rows int, cols int, ld int, dst *float64, y *float64, grad *float64, scale float64)
 // Requires: AVX, AVX512F, BMI2
-TEXT ·softmaxGrad64avx512(SB), NOSPLIT, $0-48
+TEXT ·softmaxGrad64avx512(SB), NOSPLIT, $0-56
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
-	MOVQ         dst+16(FP), DX
-	MOVQ         y+24(FP), BX
-	MOVQ         grad+32(FP), SI
-	VBROADCASTSD scale+40(FP), Z0
-	MOVQ         CX, DI
-	SHLQ         $0x03, DI
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         y+32(FP), SI
+	MOVQ         grad+40(FP), DI
+	VBROADCASTSD scale+48(FP), Z0
+	SHLQ         $0x03, DX
 
 row82:
 	VPXORQ Z1, Z1, Z1
@@ -1805,14 +1809,14 @@ row82:
 	JL     tail84
 
 loop83:
-	VMOVUPD     (BX)(R9*8), Z5
-	VMOVUPD     64(BX)(R9*8), Z6
-	VMOVUPD     128(BX)(R9*8), Z7
-	VMOVUPD     192(BX)(R9*8), Z8
-	VMOVUPD     (SI)(R9*8), Z9
-	VMOVUPD     64(SI)(R9*8), Z10
-	VMOVUPD     128(SI)(R9*8), Z11
-	VMOVUPD     192(SI)(R9*8), Z12
+	VMOVUPD     (SI)(R9*8), Z5
+	VMOVUPD     64(SI)(R9*8), Z6
+	VMOVUPD     128(SI)(R9*8), Z7
+	VMOVUPD     192(SI)(R9*8), Z8
+	VMOVUPD     (DI)(R9*8), Z9
+	VMOVUPD     64(DI)(R9*8), Z10
+	VMOVUPD     128(DI)(R9*8), Z11
+	VMOVUPD     192(DI)(R9*8), Z12
 	VFMADD231PD Z9, Z5, Z1
 	VFMADD231PD Z10, Z6, Z2
 	VFMADD231PD Z11, Z7, Z3
@@ -1829,8 +1833,8 @@ one85:
 	MOVL        $0x000000ff, R10
 	BZHIL       R8, R10, R10
 	KMOVW       R10, K1
-	VMOVUPD.Z   (BX)(R9*8), K1, Z5
-	VMOVUPD.Z   (SI)(R9*8), K1, Z6
+	VMOVUPD.Z   (SI)(R9*8), K1, Z5
+	VMOVUPD.Z   (DI)(R9*8), K1, Z6
 	VFMADD231PD Z6, Z5, Z1
 	ADDQ        $0x00000008, R9
 	SUBQ        $0x00000008, R8
@@ -1852,14 +1856,14 @@ done86:
 	JL         tail88
 
 loop87:
-	VMOVUPD (BX)(R9*8), Z5
-	VMOVUPD 64(BX)(R9*8), Z6
-	VMOVUPD 128(BX)(R9*8), Z7
-	VMOVUPD 192(BX)(R9*8), Z8
-	VMOVUPD (SI)(R9*8), Z9
-	VMOVUPD 64(SI)(R9*8), Z10
-	VMOVUPD 128(SI)(R9*8), Z11
-	VMOVUPD 192(SI)(R9*8), Z12
+	VMOVUPD (SI)(R9*8), Z5
+	VMOVUPD 64(SI)(R9*8), Z6
+	VMOVUPD 128(SI)(R9*8), Z7
+	VMOVUPD 192(SI)(R9*8), Z8
+	VMOVUPD (DI)(R9*8), Z9
+	VMOVUPD 64(DI)(R9*8), Z10
+	VMOVUPD 128(DI)(R9*8), Z11
+	VMOVUPD 192(DI)(R9*8), Z12
 	VSUBPD  Z1, Z9, Z9
 	VSUBPD  Z1, Z10, Z10
 	VSUBPD  Z1, Z11, Z11
@@ -1872,10 +1876,10 @@ loop87:
 	VMULPD  Z10, Z6, Z6
 	VMULPD  Z11, Z7, Z7
 	VMULPD  Z12, Z8, Z8
-	VMOVUPD Z5, (DX)(R9*8)
-	VMOVUPD Z6, 64(DX)(R9*8)
-	VMOVUPD Z7, 128(DX)(R9*8)
-	VMOVUPD Z8, 192(DX)(R9*8)
+	VMOVUPD Z5, (BX)(R9*8)
+	VMOVUPD Z6, 64(BX)(R9*8)
+	VMOVUPD Z7, 128(BX)(R9*8)
+	VMOVUPD Z8, 192(BX)(R9*8)
 	ADDQ    $0x00000020, R9
 	SUBQ    $0x00000020, R8
 	JGE     loop87
@@ -1888,20 +1892,20 @@ one89:
 	MOVL      $0x000000ff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
-	VMOVUPD.Z (BX)(R9*8), K1, Z5
-	VMOVUPD.Z (SI)(R9*8), K1, Z6
+	VMOVUPD.Z (SI)(R9*8), K1, Z5
+	VMOVUPD.Z (DI)(R9*8), K1, Z6
 	VSUBPD    Z1, Z6, Z6
 	VMULPD    Z0, Z5, Z5
 	VMULPD    Z6, Z5, Z5
-	VMOVUPD   Z5, K1, (DX)(R9*8)
+	VMOVUPD   Z5, K1, (BX)(R9*8)
 	ADDQ      $0x00000008, R9
 	SUBQ      $0x00000008, R8
 	JG        one89
 
 done90:
-	ADDQ DI, DX
-	ADDQ DI, BX
-	ADDQ DI, SI
+	ADDQ DX, BX
+	ADDQ DX, SI
+	ADDQ DX, DI
 	DECQ AX
 	JNZ  row82
 	VZEROUPPER

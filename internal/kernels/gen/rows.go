@@ -122,10 +122,10 @@ func (s shape) columns() {
 	stop()
 }
 
-// eachRow begins a loop over rows > 0 rows; next ends it, moving each pointer on by a row of cols elements.
-func (s shape) eachRow(count, cols gp, pointers ...gp) (next func()) {
+// eachRow begins a loop over rows > 0 rows; next ends it, moving each pointer on by ld elements.
+func (s shape) eachRow(count, ld gp, pointers ...gp) (next func()) {
 	loop, width := label("row"), GP64()
-	MOVQ(cols, width)
+	MOVQ(ld, width)
 	SHLQ(U8(map[int]uint8{4: 2, 8: 3}[s.size]), width)
 	Label(loop)
 	return func() {
@@ -165,14 +165,14 @@ func (s shape) infinity() vec {
 
 // softmax of rows of any length, in three passes.
 func (s shape) softmax() {
-	r := start(s.name("softmax"), fmt.Sprintf("func(rows, cols int, dst, x *%[1]s, scale %[1]s)", s.elem()),
-		"rows", "cols", "dst", "x")
-	cols, dst, x := r[1], r[2], r[3]
+	r := start(s.name("softmax"), fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
+		"rows", "cols", "ld", "dst", "x")
+	cols, ld, dst, x := r[1], r[2], r[3], r[4]
 	scale, low := s.scalar("scale"), s.infinity()
 	s.loadExp()
 	s.consts(1)
 	u := pick(s, 2, 1)
-	next := s.eachRow(r[0], cols, dst, x)
+	next := s.eachRow(r[0], ld, dst, x)
 	top, sum := s.news(4), s.zeros(2)
 	each(top, func(i int) { s.move(low, top[i]) })
 	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
@@ -206,9 +206,9 @@ func (s shape) softmax() {
 // softmaxShort does rows of up to four vectors (two of float64) in registers.
 func (s shape) softmaxShort() {
 	vectors := pick(s, 4, 2)
-	r := start(s.name("softmaxShort"), fmt.Sprintf("func(rows, cols int, dst, x *%[1]s, scale %[1]s)", s.elem()),
-		"rows", "cols", "dst", "x")
-	cols, dst, x := r[1], r[2], r[3]
+	r := start(s.name("softmaxShort"), fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
+		"rows", "cols", "ld", "dst", "x")
+	cols, ld, dst, x := r[1], r[2], r[3], r[4]
 	scale, low := s.scalar("scale"), s.infinity()
 	s.loadExp()
 	s.consts(1)
@@ -226,7 +226,7 @@ func (s shape) softmaxShort() {
 		SHRQ(U8(uint8(s.lanes())), m)
 		ks = append(ks, k)
 	}
-	next := s.eachRow(r[0], cols, dst, x)
+	next := s.eachRow(r[0], ld, dst, x)
 	v, t := s.news(vectors), s.news(vectors)
 	total := func(op func(...Op)) vec {
 		each(v, func(i int) { s.move(v[i], t[i]) })
@@ -248,11 +248,11 @@ func (s shape) softmaxShort() {
 }
 
 func (s shape) softmaxGrad() {
-	r := start(s.name("softmaxGrad"), fmt.Sprintf("func(rows, cols int, dst, y, grad *%[1]s, scale %[1]s)", s.elem()),
-		"rows", "cols", "dst", "y", "grad")
-	cols, dst, y, g := r[1], r[2], r[3], r[4]
+	r := start(s.name("softmaxGrad"), fmt.Sprintf("func(rows, cols, ld int, dst, y, grad *%[1]s, scale %[1]s)", s.elem()),
+		"rows", "cols", "ld", "dst", "y", "grad")
+	cols, ld, dst, y, g := r[1], r[2], r[3], r[4], r[5]
 	scale := s.scalar("scale")
-	next := s.eachRow(r[0], cols, dst, y, g)
+	next := s.eachRow(r[0], ld, dst, y, g)
 	dot := s.zeros(4)
 	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
 		v, w := s.news(u), s.news(u)
