@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -148,8 +147,8 @@ func (o *outcome[T]) line() string {
 	}
 	s += fmt.Sprintf("; loss %.4f → %.4f, replayed %.4f (%s); gradient against differences %.1e; %.1f s",
 		o.report.LossBefore, o.report.LossAfter, o.report.Replayed, o.report.Verdict, o.report.Certificate, o.report.Seconds)
-	if math.IsNaN(o.report.Score) {
-		s += " (no score)"
+	if !o.report.beats() {
+		s += "; NOT better than every baseline"
 	}
 	return s
 }
