@@ -179,7 +179,7 @@ func TestReadmeProgram(t *testing.T) {
 var (
 	command = regexp.MustCompile(`(?m)^\$ go (?:run|test|build) .*$`)
 	target  = regexp.MustCompile(`\./[\w./-]+`)
-	link    = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	link    = regexp.MustCompile(`\]\(([\w./-]+)\)`)
 	flag    = regexp.MustCompile(` -([a-z][a-z-]*)`)
 )
 
