@@ -157,13 +157,11 @@ func linearKernel[T Float](o linear, m, n, k int) func(dst []T, src [][]T, scrat
 		ldb = k
 	}
 	return func(dst []T, src [][]T, scratch []T) {
-		biased := len(src) == 3
-		if biased { // the bias goes in first and the product is added to it: no pass of its own
-			for i := 0; i < len(dst); i += n {
-				copy(dst[i:i+n], src[2])
-			}
+		if len(src) == 3 {
+			kernels.GemmBias(false, o.transposed, m, n, k, src[0], k, src[1], ldb, src[2], dst, n, scratch)
+		} else {
+			kernels.Gemm(false, o.transposed, m, n, k, src[0], k, src[1], ldb, dst, n, false, scratch)
 		}
-		kernels.Gemm(false, o.transposed, m, n, k, src[0], k, src[1], ldb, dst, n, biased, scratch)
 	}
 }
 

@@ -2,7 +2,7 @@
 
 package kernels
 
-func gemmFast[T Float](_, _ bool, _, _, _ int, _ []T, _ int, _ []T, _ int, _ []T, _ int, _ bool, _ []T) bool {
+func gemmFast[T Float](_, _ bool, _, _, _ int, _ []T, _ int, _ []T, _ int, _ []T, _ int, _ []T, _ int, _ []T) bool {
 	return false
 }
 

@@ -20,6 +20,31 @@ func Gemm[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c [
 		}
 		return
 	}
+	var d []T
+	if add {
+		d = c
+	}
+	gemm(ta, tb, m, n, k, a, lda, b, ldb, d, ldc, c, ldc, scratch)
+}
+
+// GemmBias is [Gemm] of op(a)·op(b) plus a row of n elements, which is added to every row of c without a pass of its own.
+func GemmBias[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, bias, c []T, ldc int, scratch []T) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	fits("c", len(c), m, n, ldc)
+	bias = fit(bias, n)
+	if k <= 0 {
+		for i := range m {
+			copy(c[i*ldc:i*ldc+n], bias)
+		}
+		return
+	}
+	gemm(ta, tb, m, n, k, a, lda, b, ldb, bias, 0, c, ldc, scratch)
+}
+
+// gemm sets c = d + op(a)·op(b) where d is nothing, c, or, with ldd = 0, one row for all.
+func gemm[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) {
 	if ta {
 		fits("a", len(a), k, m, lda)
 	} else {
@@ -33,9 +58,13 @@ func Gemm[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c [
 	if need := GemmScratch[T](ta, tb, m, n, k); len(scratch) < need {
 		panic(fmt.Sprintf("kernels: Gemm: scratch has %d elements, needs %d", len(scratch), need))
 	}
-	if !gemmFast(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, add, scratch) {
-		gemmGo(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, add, scratch)
+	if gemmFast(ta, tb, m, n, k, a, lda, b, ldb, d, ldd, c, ldc, scratch) {
+		return
 	}
+	for i := 0; i < m && d != nil && ldd == 0; i++ {
+		copy(c[i*ldc:i*ldc+n], d)
+	}
+	gemmGo(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, d != nil, scratch)
 }
 
 func fits(name string, have, rows, cols, ld int) {

@@ -7,8 +7,8 @@ import (
 
 //go:generate go -C gen run . -group gemm -out ../zgemm_amd64.s -stubs ../zgemm_amd64.go -pkg kernels
 
-// tile computes some rows of c in the columns of mask, and adds what is there in those of add; strides are in bytes.
-type tile[T Float] func(k int, a *T, sa int, b *T, sb int, c *T, ldc int, mask, add uint32)
+// tile computes some rows of c in the columns of mask, and adds those of from in the columns of add; strides are in bytes.
+type tile[T Float] func(k int, a *T, sa int, b *T, sb int, c *T, ldc int, mask, add uint32, from *T, ldd int)
 
 // tiling is a family of tiles of one width in columns, by height; a is read in place, by rows or (if transposed) by
 // columns, b from panels of that width.
@@ -81,7 +81,7 @@ const (
 	nearRows = 768 // elements from one row of b to the next
 )
 
-func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c []T, ldc int, add bool, scratch []T) bool {
+func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) bool {
 	switch {
 	case active == pathGo:
 		return false
@@ -90,13 +90,13 @@ func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int,
 		if active == pathAVX2 {
 			t = &gemm32avx2
 		}
-		t.multiply(ta, tb, m, n, k, as32(a), lda, as32(b), ldb, as32(c), ldc, add, as32(scratch))
+		t.multiply(ta, tb, m, n, k, as32(a), lda, as32(b), ldb, as32(d), ldd, as32(c), ldc, as32(scratch))
 	default:
 		t := &gemm64avx512
 		if active == pathAVX2 {
 			t = &gemm64avx2
 		}
-		t.multiply(ta, tb, m, n, k, as64(a), lda, as64(b), ldb, as64(c), ldc, add, as64(scratch))
+		t.multiply(ta, tb, m, n, k, as64(a), lda, as64(b), ldb, as64(d), ldd, as64(c), ldc, as64(scratch))
 	}
 	return true
 }
@@ -129,7 +129,7 @@ func depth(ta, tb bool) int {
 	return depthPacked
 }
 
-func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, c []T, ldc int, add bool, scratch []T) {
+func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
 	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(scratch))) % 64); off > 0 {
@@ -145,9 +145,12 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 	}
 	for p := 0; p < k; p += depth(ta, tb) {
 		depth := min(depth(ta, tb), k-p)
-		accumulate := uint32(0)
-		if p > 0 || add {
-			accumulate = ^accumulate
+		accumulate := ^uint32(0)
+		switch {
+		case p > 0:
+			d, ldd = c, ldc
+		case d == nil:
+			accumulate, d, ldd = 0, c, ldc
 		}
 		for j := packed; j < n; j += t.width {
 			t.pack(scratch[(j-packed)*depth:], tb, min(t.width, n-j), depth, b, ldb, p, j)
@@ -167,7 +170,7 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 				mask := uint32(1<<min(t.width, n-j) - 1)
 				for q, i := 0, i0; q < count; q++ {
 					h := (rows + q) / count
-					tiles[h](depth, &a[i*si+p*sk], lda*size, panel, sb, &c[i*ldc+j], ldc*size, mask, accumulate&mask)
+					tiles[h](depth, &a[i*si+p*sk], lda*size, panel, sb, &c[i*ldc+j], ldc*size, mask, accumulate&mask, &d[i*ldd+j], ldd*size)
 					i += h
 				}
 			}

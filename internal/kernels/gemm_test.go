@@ -145,6 +145,38 @@ func testGemm[T kernels.Float](t *testing.T) {
 }
 
 // The bits of an element must not depend on how many rows or columns the call computes, nor on the content of scratch.
+// The bias comes in as if every row of c had held it before.
+func TestGemmBiasIsTheSumWithARow(t *testing.T) {
+	onEveryPath(t, func(t *testing.T) {
+		testBias[float32](t)
+		testBias[float64](t)
+	})
+}
+
+func testBias[T kernels.Float](t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 22))
+	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 0}, {7, 31, 2}, {15, 33, 300}, {64, 64, 700}, {29, 100, 17}} {
+		for _, f := range forms()[:4] {
+			p := product{ta: f[0], tb: f[1], m: s[0], n: s[1], k: s[2], padC: 3}
+			lda, sizeA := stored(p.m, p.k, 0, p.ta)
+			ldb, sizeB := stored(p.k, p.n, 0, p.tb)
+			ldc, sizeC := stored(p.m, p.n, p.padC, false)
+			a, b, bias := noise(r, make([]T, sizeA)), noise(r, make([]T, sizeB)), noise(r, guarded[T](t, p.n, p.n%2 == 0))
+			scratch := make([]T, kernels.GemmScratch[T](p.ta, p.tb, p.m, p.n, p.k))
+			c, want := guarded[T](t, sizeC, true), make([]T, sizeC)
+			kernels.Fill(c, canary)
+			kernels.Fill(want, canary)
+			for i := range p.m {
+				kernels.Fill(c[i*ldc:][:p.n], T(math.NaN()))
+				copy(want[i*ldc:], bias)
+			}
+			kernels.Gemm(p.ta, p.tb, p.m, p.n, p.k, a, lda, b, ldb, want, ldc, true, scratch)
+			kernels.GemmBias(p.ta, p.tb, p.m, p.n, p.k, a, lda, b, ldb, bias, c, ldc, scratch)
+			require.Equal(t, want, c, "%+v", p)
+		}
+	}
+}
+
 func TestGemmBitsDoNotDependOnTheSplit(t *testing.T) {
 	onEveryPath(t, func(t *testing.T) {
 		t.Run("float32", testSplit[float32])

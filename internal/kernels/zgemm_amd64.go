@@ -3,244 +3,244 @@
 package kernels
 
 //go:noescape
-func tileRow32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileRow32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileCol32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+func tileCol32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 
 //go:noescape
-func tileRow64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileRow64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileRow64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func tileCol64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+func tileCol64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
 func transpose32avx512(k int, src *float32, ld int, rows int, dst *float32, mask uint32)

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func tileRow32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x1(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -106,17 +106,20 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (SI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (SI)
-	VADDPS  64(SI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(SI)
 	ADDQ    DI, SI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x1(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -224,17 +227,20 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x2(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -365,22 +371,26 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x2(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -517,22 +527,26 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x3(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -692,27 +706,32 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x3(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -878,27 +897,32 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x4(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -1088,32 +1112,38 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x4(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -1308,32 +1338,38 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x5(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -1552,37 +1588,44 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x5(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -1806,37 +1849,44 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x6(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -2085,42 +2135,50 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x6(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -2373,42 +2431,50 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x7(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x7(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -2686,47 +2752,56 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x7(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x7(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x7(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -3008,47 +3083,56 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x8(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x8(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -3356,52 +3440,62 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x8(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x8(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x8(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -3712,52 +3806,62 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x9(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x9(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -4094,57 +4198,68 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x9(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x9(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x9(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -4484,57 +4599,68 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x10(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x10(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -4905,62 +5031,74 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x10(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x10(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x10(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -5329,62 +5467,74 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x11(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x11(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -5784,67 +5934,80 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x11(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x11(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x11(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -6242,67 +6405,80 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x12(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x12(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -6731,72 +6907,86 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPS  (AX), Z22, K3, Z22
 	VMOVUPS Z22, K1, (DI)
-	VADDPS  64(DI), Z23, K4, Z23
+	VADDPS  64(AX), Z23, K4, Z23
 	VMOVUPS Z23, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x12(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x12(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x12(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -7223,72 +7413,86 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPS  (AX), Z22, K3, Z22
 	VMOVUPS Z22, K1, (DI)
-	VADDPS  64(DI), Z23, K4, Z23
+	VADDPS  64(AX), Z23, K4, Z23
 	VMOVUPS Z23, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x13(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x13(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -7746,77 +7950,92 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPS  (AX), Z22, K3, Z22
 	VMOVUPS Z22, K1, (DI)
-	VADDPS  64(DI), Z23, K4, Z23
+	VADDPS  64(AX), Z23, K4, Z23
 	VMOVUPS Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPS  (AX), Z24, K3, Z24
 	VMOVUPS Z24, K1, (DI)
-	VADDPS  64(DI), Z25, K4, Z25
+	VADDPS  64(AX), Z25, K4, Z25
 	VMOVUPS Z25, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x13(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x13(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x13(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -8272,77 +8491,92 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPS  (AX), Z22, K3, Z22
 	VMOVUPS Z22, K1, (DI)
-	VADDPS  64(DI), Z23, K4, Z23
+	VADDPS  64(AX), Z23, K4, Z23
 	VMOVUPS Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPS  (AX), Z24, K3, Z24
 	VMOVUPS Z24, K1, (DI)
-	VADDPS  64(DI), Z25, K4, Z25
+	VADDPS  64(AX), Z25, K4, Z25
 	VMOVUPS Z25, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow32avx512x14(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx512x14(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -8829,82 +9063,98 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPS  (AX), Z22, K3, Z22
 	VMOVUPS Z22, K1, (DI)
-	VADDPS  64(DI), Z23, K4, Z23
+	VADDPS  64(AX), Z23, K4, Z23
 	VMOVUPS Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPS  (AX), Z24, K3, Z24
 	VMOVUPS Z24, K1, (DI)
-	VADDPS  64(DI), Z25, K4, Z25
+	VADDPS  64(AX), Z25, K4, Z25
 	VMOVUPS Z25, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z26, K3, Z26
+	ADDQ    CX, AX
+	VADDPS  (AX), Z26, K3, Z26
 	VMOVUPS Z26, K1, (DI)
-	VADDPS  64(DI), Z27, K4, Z27
+	VADDPS  64(AX), Z27, K4, Z27
 	VMOVUPS Z27, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx512x14(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol32avx512x14(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx512x14(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -9389,82 +9639,98 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x10, AX
 	KMOVW   AX, K4
-	VADDPS  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPS  (AX), Z0, K3, Z0
 	VMOVUPS Z0, K1, (DI)
-	VADDPS  64(DI), Z1, K4, Z1
+	VADDPS  64(AX), Z1, K4, Z1
 	VMOVUPS Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPS  (AX), Z2, K3, Z2
 	VMOVUPS Z2, K1, (DI)
-	VADDPS  64(DI), Z3, K4, Z3
+	VADDPS  64(AX), Z3, K4, Z3
 	VMOVUPS Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPS  (AX), Z4, K3, Z4
 	VMOVUPS Z4, K1, (DI)
-	VADDPS  64(DI), Z5, K4, Z5
+	VADDPS  64(AX), Z5, K4, Z5
 	VMOVUPS Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPS  (AX), Z6, K3, Z6
 	VMOVUPS Z6, K1, (DI)
-	VADDPS  64(DI), Z7, K4, Z7
+	VADDPS  64(AX), Z7, K4, Z7
 	VMOVUPS Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPS  (AX), Z8, K3, Z8
 	VMOVUPS Z8, K1, (DI)
-	VADDPS  64(DI), Z9, K4, Z9
+	VADDPS  64(AX), Z9, K4, Z9
 	VMOVUPS Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPS  (AX), Z10, K3, Z10
 	VMOVUPS Z10, K1, (DI)
-	VADDPS  64(DI), Z11, K4, Z11
+	VADDPS  64(AX), Z11, K4, Z11
 	VMOVUPS Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPS  (AX), Z12, K3, Z12
 	VMOVUPS Z12, K1, (DI)
-	VADDPS  64(DI), Z13, K4, Z13
+	VADDPS  64(AX), Z13, K4, Z13
 	VMOVUPS Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPS  (AX), Z14, K3, Z14
 	VMOVUPS Z14, K1, (DI)
-	VADDPS  64(DI), Z15, K4, Z15
+	VADDPS  64(AX), Z15, K4, Z15
 	VMOVUPS Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPS  (AX), Z16, K3, Z16
 	VMOVUPS Z16, K1, (DI)
-	VADDPS  64(DI), Z17, K4, Z17
+	VADDPS  64(AX), Z17, K4, Z17
 	VMOVUPS Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPS  (AX), Z18, K3, Z18
 	VMOVUPS Z18, K1, (DI)
-	VADDPS  64(DI), Z19, K4, Z19
+	VADDPS  64(AX), Z19, K4, Z19
 	VMOVUPS Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPS  (AX), Z20, K3, Z20
 	VMOVUPS Z20, K1, (DI)
-	VADDPS  64(DI), Z21, K4, Z21
+	VADDPS  64(AX), Z21, K4, Z21
 	VMOVUPS Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPS  (AX), Z22, K3, Z22
 	VMOVUPS Z22, K1, (DI)
-	VADDPS  64(DI), Z23, K4, Z23
+	VADDPS  64(AX), Z23, K4, Z23
 	VMOVUPS Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPS  (AX), Z24, K3, Z24
 	VMOVUPS Z24, K1, (DI)
-	VADDPS  64(DI), Z25, K4, Z25
+	VADDPS  64(AX), Z25, K4, Z25
 	VMOVUPS Z25, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Z26, K3, Z26
+	ADDQ    CX, AX
+	VADDPS  (AX), Z26, K3, Z26
 	VMOVUPS Z26, K1, (DI)
-	VADDPS  64(DI), Z27, K4, Z27
+	VADDPS  64(AX), Z27, K4, Z27
 	VMOVUPS Z27, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x1(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -9566,17 +9832,20 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (SI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (SI)
-	VADDPD  64(SI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(SI)
 	ADDQ    DI, SI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x1(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -9684,17 +9953,20 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x2(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -9825,22 +10097,26 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x2(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -9977,22 +10253,26 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x3(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -10152,27 +10432,32 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x3(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -10338,27 +10623,32 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x4(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -10548,32 +10838,38 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x4(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -10768,32 +11064,38 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x5(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -11012,37 +11314,44 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x5(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -11266,37 +11575,44 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x6(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -11545,42 +11861,50 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x6(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -11833,42 +12157,50 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x7(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x7(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -12146,47 +12478,56 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x7(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x7(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x7(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -12468,47 +12809,56 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x8(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x8(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -12816,52 +13166,62 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x8(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x8(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x8(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -13172,52 +13532,62 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x9(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x9(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -13554,57 +13924,68 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x9(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x9(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x9(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -13944,57 +14325,68 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x10(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x10(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -14365,62 +14757,74 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x10(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x10(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x10(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -14789,62 +15193,74 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x11(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x11(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -15244,67 +15660,80 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x11(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x11(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x11(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -15702,67 +16131,80 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x12(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x12(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -16191,72 +16633,86 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPD  (AX), Z22, K3, Z22
 	VMOVUPD Z22, K1, (DI)
-	VADDPD  64(DI), Z23, K4, Z23
+	VADDPD  64(AX), Z23, K4, Z23
 	VMOVUPD Z23, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x12(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x12(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x12(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -16683,72 +17139,86 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPD  (AX), Z22, K3, Z22
 	VMOVUPD Z22, K1, (DI)
-	VADDPD  64(DI), Z23, K4, Z23
+	VADDPD  64(AX), Z23, K4, Z23
 	VMOVUPD Z23, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x13(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x13(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -17206,77 +17676,92 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPD  (AX), Z22, K3, Z22
 	VMOVUPD Z22, K1, (DI)
-	VADDPD  64(DI), Z23, K4, Z23
+	VADDPD  64(AX), Z23, K4, Z23
 	VMOVUPD Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPD  (AX), Z24, K3, Z24
 	VMOVUPD Z24, K1, (DI)
-	VADDPD  64(DI), Z25, K4, Z25
+	VADDPD  64(AX), Z25, K4, Z25
 	VMOVUPD Z25, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x13(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x13(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x13(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -17732,77 +18217,92 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPD  (AX), Z22, K3, Z22
 	VMOVUPD Z22, K1, (DI)
-	VADDPD  64(DI), Z23, K4, Z23
+	VADDPD  64(AX), Z23, K4, Z23
 	VMOVUPD Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPD  (AX), Z24, K3, Z24
 	VMOVUPD Z24, K1, (DI)
-	VADDPD  64(DI), Z25, K4, Z25
+	VADDPD  64(AX), Z25, K4, Z25
 	VMOVUPD Z25, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileRow64avx512x14(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx512x14(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -18289,82 +18789,98 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPD  (AX), Z22, K3, Z22
 	VMOVUPD Z22, K1, (DI)
-	VADDPD  64(DI), Z23, K4, Z23
+	VADDPD  64(AX), Z23, K4, Z23
 	VMOVUPD Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPD  (AX), Z24, K3, Z24
 	VMOVUPD Z24, K1, (DI)
-	VADDPD  64(DI), Z25, K4, Z25
+	VADDPD  64(AX), Z25, K4, Z25
 	VMOVUPD Z25, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z26, K3, Z26
+	ADDQ    CX, AX
+	VADDPD  (AX), Z26, K3, Z26
 	VMOVUPD Z26, K1, (DI)
-	VADDPD  64(DI), Z27, K4, Z27
+	VADDPD  64(AX), Z27, K4, Z27
 	VMOVUPD Z27, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx512x14(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileCol64avx512x14(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx512x14(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -18849,82 +19365,98 @@ store:
 	KMOVW   AX, K3
 	SHRL    $0x08, AX
 	KMOVW   AX, K4
-	VADDPD  (DI), Z0, K3, Z0
+	MOVQ    from+64(FP), AX
+	MOVQ    ldd+72(FP), CX
+	VADDPD  (AX), Z0, K3, Z0
 	VMOVUPD Z0, K1, (DI)
-	VADDPD  64(DI), Z1, K4, Z1
+	VADDPD  64(AX), Z1, K4, Z1
 	VMOVUPD Z1, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z2, K3, Z2
+	ADDQ    CX, AX
+	VADDPD  (AX), Z2, K3, Z2
 	VMOVUPD Z2, K1, (DI)
-	VADDPD  64(DI), Z3, K4, Z3
+	VADDPD  64(AX), Z3, K4, Z3
 	VMOVUPD Z3, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z4, K3, Z4
+	ADDQ    CX, AX
+	VADDPD  (AX), Z4, K3, Z4
 	VMOVUPD Z4, K1, (DI)
-	VADDPD  64(DI), Z5, K4, Z5
+	VADDPD  64(AX), Z5, K4, Z5
 	VMOVUPD Z5, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z6, K3, Z6
+	ADDQ    CX, AX
+	VADDPD  (AX), Z6, K3, Z6
 	VMOVUPD Z6, K1, (DI)
-	VADDPD  64(DI), Z7, K4, Z7
+	VADDPD  64(AX), Z7, K4, Z7
 	VMOVUPD Z7, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z8, K3, Z8
+	ADDQ    CX, AX
+	VADDPD  (AX), Z8, K3, Z8
 	VMOVUPD Z8, K1, (DI)
-	VADDPD  64(DI), Z9, K4, Z9
+	VADDPD  64(AX), Z9, K4, Z9
 	VMOVUPD Z9, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z10, K3, Z10
+	ADDQ    CX, AX
+	VADDPD  (AX), Z10, K3, Z10
 	VMOVUPD Z10, K1, (DI)
-	VADDPD  64(DI), Z11, K4, Z11
+	VADDPD  64(AX), Z11, K4, Z11
 	VMOVUPD Z11, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z12, K3, Z12
+	ADDQ    CX, AX
+	VADDPD  (AX), Z12, K3, Z12
 	VMOVUPD Z12, K1, (DI)
-	VADDPD  64(DI), Z13, K4, Z13
+	VADDPD  64(AX), Z13, K4, Z13
 	VMOVUPD Z13, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z14, K3, Z14
+	ADDQ    CX, AX
+	VADDPD  (AX), Z14, K3, Z14
 	VMOVUPD Z14, K1, (DI)
-	VADDPD  64(DI), Z15, K4, Z15
+	VADDPD  64(AX), Z15, K4, Z15
 	VMOVUPD Z15, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z16, K3, Z16
+	ADDQ    CX, AX
+	VADDPD  (AX), Z16, K3, Z16
 	VMOVUPD Z16, K1, (DI)
-	VADDPD  64(DI), Z17, K4, Z17
+	VADDPD  64(AX), Z17, K4, Z17
 	VMOVUPD Z17, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z18, K3, Z18
+	ADDQ    CX, AX
+	VADDPD  (AX), Z18, K3, Z18
 	VMOVUPD Z18, K1, (DI)
-	VADDPD  64(DI), Z19, K4, Z19
+	VADDPD  64(AX), Z19, K4, Z19
 	VMOVUPD Z19, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z20, K3, Z20
+	ADDQ    CX, AX
+	VADDPD  (AX), Z20, K3, Z20
 	VMOVUPD Z20, K1, (DI)
-	VADDPD  64(DI), Z21, K4, Z21
+	VADDPD  64(AX), Z21, K4, Z21
 	VMOVUPD Z21, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z22, K3, Z22
+	ADDQ    CX, AX
+	VADDPD  (AX), Z22, K3, Z22
 	VMOVUPD Z22, K1, (DI)
-	VADDPD  64(DI), Z23, K4, Z23
+	VADDPD  64(AX), Z23, K4, Z23
 	VMOVUPD Z23, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z24, K3, Z24
+	ADDQ    CX, AX
+	VADDPD  (AX), Z24, K3, Z24
 	VMOVUPD Z24, K1, (DI)
-	VADDPD  64(DI), Z25, K4, Z25
+	VADDPD  64(AX), Z25, K4, Z25
 	VMOVUPD Z25, K2, 64(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Z26, K3, Z26
+	ADDQ    CX, AX
+	VADDPD  (AX), Z26, K3, Z26
 	VMOVUPD Z26, K1, (DI)
-	VADDPD  64(DI), Z27, K4, Z27
+	VADDPD  64(AX), Z27, K4, Z27
 	VMOVUPD Z27, K2, 64(DI)
 	ADDQ    R8, DI
+	ADDQ    CX, AX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow32avx2x1(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx2x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -19020,15 +19552,18 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (SI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (SI)
-	VADDPS  32(SI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(SI)
 	ADDQ    DI, SI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -19040,7 +19575,8 @@ set:
 	RET
 
 part:
-	MOVQ         SI, DX
+	MOVQ         SI, R8
+	MOVQ         DX, R9
 	VMOVD        AX, X2
 	VPBROADCASTD X2, Y2
 	VPAND        pool32<>+0(SB), Y2, Y2
@@ -19049,11 +19585,12 @@ part:
 	VPBROADCASTD X3, Y3
 	VPAND        pool32<>+0(SB), Y3, Y3
 	VPCMPEQD     pool32<>+0(SB), Y3, Y3
-	VMASKMOVPS   (DX), Y3, Y3
+	VMASKMOVPS   (R9), Y3, Y3
 	VADDPS       Y3, Y0, Y0
-	VMASKMOVPS   Y0, Y2, (DX)
-	ADDQ         DI, DX
-	MOVQ         SI, DX
+	VMASKMOVPS   Y0, Y2, (R8)
+	ADDQ         DI, R8
+	ADDQ         BX, R9
+	MOVQ         DX, DX
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -19064,14 +19601,15 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y2
 	VADDPS       Y2, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         DI, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         DI, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx2x1(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol32avx2x1(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx2x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -19173,15 +19711,18 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -19193,7 +19734,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X2
 	VPBROADCASTD X2, Y2
 	VPAND        pool32<>+0(SB), Y2, Y2
@@ -19202,11 +19744,12 @@ part:
 	VPBROADCASTD X3, Y3
 	VPAND        pool32<>+0(SB), Y3, Y3
 	VPCMPEQD     pool32<>+0(SB), Y3, Y3
-	VMASKMOVPS   (DX), Y3, Y3
+	VMASKMOVPS   (R9), Y3, Y3
 	VADDPS       Y3, Y0, Y0
-	VMASKMOVPS   Y0, Y2, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y0, Y2, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -19217,14 +19760,15 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y2
 	VADDPS       Y2, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow32avx2x2(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx2x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -19349,20 +19893,24 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -19377,7 +19925,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X4
 	VPBROADCASTD X4, Y4
 	VPAND        pool32<>+0(SB), Y4, Y4
@@ -19386,15 +19935,17 @@ part:
 	VPBROADCASTD X5, Y5
 	VPAND        pool32<>+0(SB), Y5, Y5
 	VPCMPEQD     pool32<>+0(SB), Y5, Y5
-	VMASKMOVPS   (DX), Y5, Y6
+	VMASKMOVPS   (R9), Y5, Y6
 	VADDPS       Y6, Y0, Y0
-	VMASKMOVPS   Y0, Y4, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y5, Y6
+	VMASKMOVPS   Y0, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y5, Y6
 	VADDPS       Y6, Y2, Y2
-	VMASKMOVPS   Y2, Y4, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y2, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -19405,18 +19956,20 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx2x2(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol32avx2x2(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx2x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -19547,20 +20100,24 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -19575,7 +20132,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X4
 	VPBROADCASTD X4, Y4
 	VPAND        pool32<>+0(SB), Y4, Y4
@@ -19584,15 +20142,17 @@ part:
 	VPBROADCASTD X5, Y5
 	VPAND        pool32<>+0(SB), Y5, Y5
 	VPCMPEQD     pool32<>+0(SB), Y5, Y5
-	VMASKMOVPS   (DX), Y5, Y6
+	VMASKMOVPS   (R9), Y5, Y6
 	VADDPS       Y6, Y0, Y0
-	VMASKMOVPS   Y0, Y4, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y5, Y6
+	VMASKMOVPS   Y0, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y5, Y6
 	VADDPS       Y6, Y2, Y2
-	VMASKMOVPS   Y2, Y4, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y2, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -19603,18 +20163,20 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow32avx2x3(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx2x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -19768,25 +20330,30 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -19804,7 +20371,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X6
 	VPBROADCASTD X6, Y6
 	VPAND        pool32<>+0(SB), Y6, Y6
@@ -19813,19 +20381,22 @@ part:
 	VPBROADCASTD X7, Y7
 	VPAND        pool32<>+0(SB), Y7, Y7
 	VPCMPEQD     pool32<>+0(SB), Y7, Y7
-	VMASKMOVPS   (DX), Y7, Y8
+	VMASKMOVPS   (R9), Y7, Y8
 	VADDPS       Y8, Y0, Y0
-	VMASKMOVPS   Y0, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y7, Y8
+	VMASKMOVPS   Y0, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y7, Y8
 	VADDPS       Y8, Y2, Y2
-	VMASKMOVPS   Y2, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y7, Y8
+	VMASKMOVPS   Y2, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y7, Y8
 	VADDPS       Y8, Y4, Y4
-	VMASKMOVPS   Y4, Y6, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y4, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -19836,22 +20407,25 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx2x3(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol32avx2x3(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx2x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -20011,25 +20585,30 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -20047,7 +20626,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X6
 	VPBROADCASTD X6, Y6
 	VPAND        pool32<>+0(SB), Y6, Y6
@@ -20056,19 +20636,22 @@ part:
 	VPBROADCASTD X7, Y7
 	VPAND        pool32<>+0(SB), Y7, Y7
 	VPCMPEQD     pool32<>+0(SB), Y7, Y7
-	VMASKMOVPS   (DX), Y7, Y8
+	VMASKMOVPS   (R9), Y7, Y8
 	VADDPS       Y8, Y0, Y0
-	VMASKMOVPS   Y0, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y7, Y8
+	VMASKMOVPS   Y0, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y7, Y8
 	VADDPS       Y8, Y2, Y2
-	VMASKMOVPS   Y2, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y7, Y8
+	VMASKMOVPS   Y2, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y7, Y8
 	VADDPS       Y8, Y4, Y4
-	VMASKMOVPS   Y4, Y6, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y4, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -20079,22 +20662,25 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow32avx2x4(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx2x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -20278,30 +20864,36 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPS  (DX), Y6, Y6
 	VMOVUPS Y6, (DI)
-	VADDPS  32(DI), Y7, Y7
+	VADDPS  32(DX), Y7, Y7
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -20322,7 +20914,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X8
 	VPBROADCASTD X8, Y8
 	VPAND        pool32<>+0(SB), Y8, Y8
@@ -20331,23 +20924,27 @@ part:
 	VPBROADCASTD X9, Y9
 	VPAND        pool32<>+0(SB), Y9, Y9
 	VPCMPEQD     pool32<>+0(SB), Y9, Y9
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y0, Y0
-	VMASKMOVPS   Y0, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   Y0, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y2, Y2
-	VMASKMOVPS   Y2, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   Y2, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y4, Y4
-	VMASKMOVPS   Y4, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   Y4, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y6, Y6
-	VMASKMOVPS   Y6, Y8, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y6, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -20358,26 +20955,30 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y7, Y7
-	VMASKMOVPS   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx2x4(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol32avx2x4(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx2x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -20566,30 +21167,36 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPS  (DX), Y6, Y6
 	VMOVUPS Y6, (DI)
-	VADDPS  32(DI), Y7, Y7
+	VADDPS  32(DX), Y7, Y7
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -20610,7 +21217,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X8
 	VPBROADCASTD X8, Y8
 	VPAND        pool32<>+0(SB), Y8, Y8
@@ -20619,23 +21227,27 @@ part:
 	VPBROADCASTD X9, Y9
 	VPAND        pool32<>+0(SB), Y9, Y9
 	VPCMPEQD     pool32<>+0(SB), Y9, Y9
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y0, Y0
-	VMASKMOVPS   Y0, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   Y0, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y2, Y2
-	VMASKMOVPS   Y2, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   Y2, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y4, Y4
-	VMASKMOVPS   Y4, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y9, Y10
+	VMASKMOVPS   Y4, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y9, Y10
 	VADDPS       Y10, Y6, Y6
-	VMASKMOVPS   Y6, Y8, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y6, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -20646,26 +21258,30 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y7, Y7
-	VMASKMOVPS   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow32avx2x5(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx2x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -20878,35 +21494,42 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPS  (DX), Y6, Y6
 	VMOVUPS Y6, (DI)
-	VADDPS  32(DI), Y7, Y7
+	VADDPS  32(DX), Y7, Y7
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPS  (DX), Y8, Y8
 	VMOVUPS Y8, (DI)
-	VADDPS  32(DI), Y9, Y9
+	VADDPS  32(DX), Y9, Y9
 	VMOVUPS Y9, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -20930,7 +21553,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X10
 	VPBROADCASTD X10, Y10
 	VPAND        pool32<>+0(SB), Y10, Y10
@@ -20939,27 +21563,32 @@ part:
 	VPBROADCASTD X11, Y11
 	VPAND        pool32<>+0(SB), Y11, Y11
 	VPCMPEQD     pool32<>+0(SB), Y11, Y11
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y0, Y0
-	VMASKMOVPS   Y0, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y0, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y2, Y2
-	VMASKMOVPS   Y2, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y2, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y4, Y4
-	VMASKMOVPS   Y4, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y4, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y6, Y6
-	VMASKMOVPS   Y6, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y6, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y8, Y8
-	VMASKMOVPS   Y8, Y10, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y8, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -20970,30 +21599,35 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y7, Y7
-	VMASKMOVPS   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y9, Y9
-	VMASKMOVPS   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx2x5(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol32avx2x5(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx2x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -21211,35 +21845,42 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPS  (DX), Y6, Y6
 	VMOVUPS Y6, (DI)
-	VADDPS  32(DI), Y7, Y7
+	VADDPS  32(DX), Y7, Y7
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPS  (DX), Y8, Y8
 	VMOVUPS Y8, (DI)
-	VADDPS  32(DI), Y9, Y9
+	VADDPS  32(DX), Y9, Y9
 	VMOVUPS Y9, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -21263,7 +21904,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X10
 	VPBROADCASTD X10, Y10
 	VPAND        pool32<>+0(SB), Y10, Y10
@@ -21272,27 +21914,32 @@ part:
 	VPBROADCASTD X11, Y11
 	VPAND        pool32<>+0(SB), Y11, Y11
 	VPCMPEQD     pool32<>+0(SB), Y11, Y11
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y0, Y0
-	VMASKMOVPS   Y0, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y0, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y2, Y2
-	VMASKMOVPS   Y2, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y2, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y4, Y4
-	VMASKMOVPS   Y4, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y4, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y6, Y6
-	VMASKMOVPS   Y6, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y11, Y12
+	VMASKMOVPS   Y6, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y11, Y12
 	VADDPS       Y12, Y8, Y8
-	VMASKMOVPS   Y8, Y10, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y8, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -21303,30 +21950,35 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y7, Y7
-	VMASKMOVPS   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y9, Y9
-	VMASKMOVPS   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileRow32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow32avx2x6(SB), NOSPLIT, $0-64
+TEXT ·tileRow32avx2x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -21569,40 +22221,48 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPS  (DX), Y6, Y6
 	VMOVUPS Y6, (DI)
-	VADDPS  32(DI), Y7, Y7
+	VADDPS  32(DX), Y7, Y7
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPS  (DX), Y8, Y8
 	VMOVUPS Y8, (DI)
-	VADDPS  32(DI), Y9, Y9
+	VADDPS  32(DX), Y9, Y9
 	VMOVUPS Y9, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y10, Y10
+	ADDQ    BX, DX
+	VADDPS  (DX), Y10, Y10
 	VMOVUPS Y10, (DI)
-	VADDPS  32(DI), Y11, Y11
+	VADDPS  32(DX), Y11, Y11
 	VMOVUPS Y11, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -21629,7 +22289,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X12
 	VPBROADCASTD X12, Y12
 	VPAND        pool32<>+0(SB), Y12, Y12
@@ -21638,31 +22299,37 @@ part:
 	VPBROADCASTD X13, Y13
 	VPAND        pool32<>+0(SB), Y13, Y13
 	VPCMPEQD     pool32<>+0(SB), Y13, Y13
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y0, Y0
-	VMASKMOVPS   Y0, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y0, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y2, Y2
-	VMASKMOVPS   Y2, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y2, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y4, Y4
-	VMASKMOVPS   Y4, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y4, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y6, Y6
-	VMASKMOVPS   Y6, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y6, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y8, Y8
-	VMASKMOVPS   Y8, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y8, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y10, Y10
-	VMASKMOVPS   Y10, Y12, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y10, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -21673,34 +22340,40 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y7, Y7
-	VMASKMOVPS   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y9, Y9
-	VMASKMOVPS   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y11, Y11
-	VMASKMOVPS   Y11, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y11, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32)
+// func tileCol32avx2x6(k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int, mask uint32, add uint32, from *float32, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol32avx2x6(SB), NOSPLIT, $0-64
+TEXT ·tileCol32avx2x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -21947,40 +22620,48 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x0000ffff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPS  (DI), Y0, Y0
+	VADDPS  (DX), Y0, Y0
 	VMOVUPS Y0, (DI)
-	VADDPS  32(DI), Y1, Y1
+	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPS  (DX), Y2, Y2
 	VMOVUPS Y2, (DI)
-	VADDPS  32(DI), Y3, Y3
+	VADDPS  32(DX), Y3, Y3
 	VMOVUPS Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPS  (DX), Y4, Y4
 	VMOVUPS Y4, (DI)
-	VADDPS  32(DI), Y5, Y5
+	VADDPS  32(DX), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPS  (DX), Y6, Y6
 	VMOVUPS Y6, (DI)
-	VADDPS  32(DI), Y7, Y7
+	VADDPS  32(DX), Y7, Y7
 	VMOVUPS Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPS  (DX), Y8, Y8
 	VMOVUPS Y8, (DI)
-	VADDPS  32(DI), Y9, Y9
+	VADDPS  32(DX), Y9, Y9
 	VMOVUPS Y9, 32(DI)
 	ADDQ    R8, DI
-	VADDPS  (DI), Y10, Y10
+	ADDQ    BX, DX
+	VADDPS  (DX), Y10, Y10
 	VMOVUPS Y10, (DI)
-	VADDPS  32(DI), Y11, Y11
+	VADDPS  32(DX), Y11, Y11
 	VMOVUPS Y11, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -22007,7 +22688,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X12
 	VPBROADCASTD X12, Y12
 	VPAND        pool32<>+0(SB), Y12, Y12
@@ -22016,31 +22698,37 @@ part:
 	VPBROADCASTD X13, Y13
 	VPAND        pool32<>+0(SB), Y13, Y13
 	VPCMPEQD     pool32<>+0(SB), Y13, Y13
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y0, Y0
-	VMASKMOVPS   Y0, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y0, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y2, Y2
-	VMASKMOVPS   Y2, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y2, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y4, Y4
-	VMASKMOVPS   Y4, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y4, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y6, Y6
-	VMASKMOVPS   Y6, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y6, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y8, Y8
-	VMASKMOVPS   Y8, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPS   (DX), Y13, Y14
+	VMASKMOVPS   Y8, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPS   (R9), Y13, Y14
 	VADDPS       Y14, Y10, Y10
-	VMASKMOVPS   Y10, Y12, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPS   Y10, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+32(SB), Y0, Y0
@@ -22051,34 +22739,40 @@ part:
 	VPCMPEQD     pool32<>+32(SB), Y2, Y2
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y1, Y1
-	VMASKMOVPS   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y5, Y5
-	VMASKMOVPS   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y7, Y7
-	VMASKMOVPS   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y9, Y9
-	VMASKMOVPS   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPS   32(DX), Y2, Y4
 	VADDPS       Y4, Y11, Y11
-	VMASKMOVPS   Y11, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPS   Y11, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow64avx2x1(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx2x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -22174,15 +22868,18 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (SI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (SI)
-	VADDPD  32(SI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(SI)
 	ADDQ    DI, SI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -22194,7 +22891,8 @@ set:
 	RET
 
 part:
-	MOVQ         SI, DX
+	MOVQ         SI, R8
+	MOVQ         DX, R9
 	VMOVD        AX, X2
 	VPBROADCASTQ X2, Y2
 	VPAND        pool64<>+0(SB), Y2, Y2
@@ -22203,11 +22901,12 @@ part:
 	VPBROADCASTQ X3, Y3
 	VPAND        pool64<>+0(SB), Y3, Y3
 	VPCMPEQQ     pool64<>+0(SB), Y3, Y3
-	VMASKMOVPD   (DX), Y3, Y3
+	VMASKMOVPD   (R9), Y3, Y3
 	VADDPD       Y3, Y0, Y0
-	VMASKMOVPD   Y0, Y2, (DX)
-	ADDQ         DI, DX
-	MOVQ         SI, DX
+	VMASKMOVPD   Y0, Y2, (R8)
+	ADDQ         DI, R8
+	ADDQ         BX, R9
+	MOVQ         DX, DX
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -22218,14 +22917,15 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y2
 	VADDPD       Y2, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         DI, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         DI, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx2x1(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol64avx2x1(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx2x1(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -22327,15 +23027,18 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -22347,7 +23050,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X2
 	VPBROADCASTQ X2, Y2
 	VPAND        pool64<>+0(SB), Y2, Y2
@@ -22356,11 +23060,12 @@ part:
 	VPBROADCASTQ X3, Y3
 	VPAND        pool64<>+0(SB), Y3, Y3
 	VPCMPEQQ     pool64<>+0(SB), Y3, Y3
-	VMASKMOVPD   (DX), Y3, Y3
+	VMASKMOVPD   (R9), Y3, Y3
 	VADDPD       Y3, Y0, Y0
-	VMASKMOVPD   Y0, Y2, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y0, Y2, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -22371,14 +23076,15 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y2
 	VADDPD       Y2, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow64avx2x2(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx2x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -22503,20 +23209,24 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -22531,7 +23241,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X4
 	VPBROADCASTQ X4, Y4
 	VPAND        pool64<>+0(SB), Y4, Y4
@@ -22540,15 +23251,17 @@ part:
 	VPBROADCASTQ X5, Y5
 	VPAND        pool64<>+0(SB), Y5, Y5
 	VPCMPEQQ     pool64<>+0(SB), Y5, Y5
-	VMASKMOVPD   (DX), Y5, Y6
+	VMASKMOVPD   (R9), Y5, Y6
 	VADDPD       Y6, Y0, Y0
-	VMASKMOVPD   Y0, Y4, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y5, Y6
+	VMASKMOVPD   Y0, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y5, Y6
 	VADDPD       Y6, Y2, Y2
-	VMASKMOVPD   Y2, Y4, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y2, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -22559,18 +23272,20 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx2x2(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol64avx2x2(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx2x2(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -22701,20 +23416,24 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -22729,7 +23448,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X4
 	VPBROADCASTQ X4, Y4
 	VPAND        pool64<>+0(SB), Y4, Y4
@@ -22738,15 +23458,17 @@ part:
 	VPBROADCASTQ X5, Y5
 	VPAND        pool64<>+0(SB), Y5, Y5
 	VPCMPEQQ     pool64<>+0(SB), Y5, Y5
-	VMASKMOVPD   (DX), Y5, Y6
+	VMASKMOVPD   (R9), Y5, Y6
 	VADDPD       Y6, Y0, Y0
-	VMASKMOVPD   Y0, Y4, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y5, Y6
+	VMASKMOVPD   Y0, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y5, Y6
 	VADDPD       Y6, Y2, Y2
-	VMASKMOVPD   Y2, Y4, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y2, Y4, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -22757,18 +23479,20 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow64avx2x3(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx2x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -22922,25 +23646,30 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -22958,7 +23687,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X6
 	VPBROADCASTQ X6, Y6
 	VPAND        pool64<>+0(SB), Y6, Y6
@@ -22967,19 +23697,22 @@ part:
 	VPBROADCASTQ X7, Y7
 	VPAND        pool64<>+0(SB), Y7, Y7
 	VPCMPEQQ     pool64<>+0(SB), Y7, Y7
-	VMASKMOVPD   (DX), Y7, Y8
+	VMASKMOVPD   (R9), Y7, Y8
 	VADDPD       Y8, Y0, Y0
-	VMASKMOVPD   Y0, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y7, Y8
+	VMASKMOVPD   Y0, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y7, Y8
 	VADDPD       Y8, Y2, Y2
-	VMASKMOVPD   Y2, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y7, Y8
+	VMASKMOVPD   Y2, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y7, Y8
 	VADDPD       Y8, Y4, Y4
-	VMASKMOVPD   Y4, Y6, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y4, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -22990,22 +23723,25 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx2x3(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol64avx2x3(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx2x3(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -23165,25 +23901,30 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -23201,7 +23942,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X6
 	VPBROADCASTQ X6, Y6
 	VPAND        pool64<>+0(SB), Y6, Y6
@@ -23210,19 +23952,22 @@ part:
 	VPBROADCASTQ X7, Y7
 	VPAND        pool64<>+0(SB), Y7, Y7
 	VPCMPEQQ     pool64<>+0(SB), Y7, Y7
-	VMASKMOVPD   (DX), Y7, Y8
+	VMASKMOVPD   (R9), Y7, Y8
 	VADDPD       Y8, Y0, Y0
-	VMASKMOVPD   Y0, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y7, Y8
+	VMASKMOVPD   Y0, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y7, Y8
 	VADDPD       Y8, Y2, Y2
-	VMASKMOVPD   Y2, Y6, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y7, Y8
+	VMASKMOVPD   Y2, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y7, Y8
 	VADDPD       Y8, Y4, Y4
-	VMASKMOVPD   Y4, Y6, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y4, Y6, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -23233,22 +23978,25 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow64avx2x4(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx2x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -23432,30 +24180,36 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPD  (DX), Y6, Y6
 	VMOVUPD Y6, (DI)
-	VADDPD  32(DI), Y7, Y7
+	VADDPD  32(DX), Y7, Y7
 	VMOVUPD Y7, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -23476,7 +24230,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X8
 	VPBROADCASTQ X8, Y8
 	VPAND        pool64<>+0(SB), Y8, Y8
@@ -23485,23 +24240,27 @@ part:
 	VPBROADCASTQ X9, Y9
 	VPAND        pool64<>+0(SB), Y9, Y9
 	VPCMPEQQ     pool64<>+0(SB), Y9, Y9
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y0, Y0
-	VMASKMOVPD   Y0, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   Y0, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y2, Y2
-	VMASKMOVPD   Y2, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   Y2, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y4, Y4
-	VMASKMOVPD   Y4, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   Y4, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y6, Y6
-	VMASKMOVPD   Y6, Y8, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y6, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -23512,26 +24271,30 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y7, Y7
-	VMASKMOVPD   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx2x4(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol64avx2x4(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx2x4(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -23720,30 +24483,36 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPD  (DX), Y6, Y6
 	VMOVUPD Y6, (DI)
-	VADDPD  32(DI), Y7, Y7
+	VADDPD  32(DX), Y7, Y7
 	VMOVUPD Y7, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -23764,7 +24533,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X8
 	VPBROADCASTQ X8, Y8
 	VPAND        pool64<>+0(SB), Y8, Y8
@@ -23773,23 +24543,27 @@ part:
 	VPBROADCASTQ X9, Y9
 	VPAND        pool64<>+0(SB), Y9, Y9
 	VPCMPEQQ     pool64<>+0(SB), Y9, Y9
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y0, Y0
-	VMASKMOVPD   Y0, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   Y0, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y2, Y2
-	VMASKMOVPD   Y2, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   Y2, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y4, Y4
-	VMASKMOVPD   Y4, Y8, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y9, Y10
+	VMASKMOVPD   Y4, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y9, Y10
 	VADDPD       Y10, Y6, Y6
-	VMASKMOVPD   Y6, Y8, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y6, Y8, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -23800,26 +24574,30 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y7, Y7
-	VMASKMOVPD   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow64avx2x5(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx2x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -24032,35 +24810,42 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPD  (DX), Y6, Y6
 	VMOVUPD Y6, (DI)
-	VADDPD  32(DI), Y7, Y7
+	VADDPD  32(DX), Y7, Y7
 	VMOVUPD Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPD  (DX), Y8, Y8
 	VMOVUPD Y8, (DI)
-	VADDPD  32(DI), Y9, Y9
+	VADDPD  32(DX), Y9, Y9
 	VMOVUPD Y9, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -24084,7 +24869,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X10
 	VPBROADCASTQ X10, Y10
 	VPAND        pool64<>+0(SB), Y10, Y10
@@ -24093,27 +24879,32 @@ part:
 	VPBROADCASTQ X11, Y11
 	VPAND        pool64<>+0(SB), Y11, Y11
 	VPCMPEQQ     pool64<>+0(SB), Y11, Y11
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y0, Y0
-	VMASKMOVPD   Y0, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y0, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y2, Y2
-	VMASKMOVPD   Y2, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y2, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y4, Y4
-	VMASKMOVPD   Y4, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y4, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y6, Y6
-	VMASKMOVPD   Y6, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y6, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y8, Y8
-	VMASKMOVPD   Y8, Y10, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y8, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -24124,30 +24915,35 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y7, Y7
-	VMASKMOVPD   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y9, Y9
-	VMASKMOVPD   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx2x5(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol64avx2x5(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx2x5(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -24365,35 +25161,42 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPD  (DX), Y6, Y6
 	VMOVUPD Y6, (DI)
-	VADDPD  32(DI), Y7, Y7
+	VADDPD  32(DX), Y7, Y7
 	VMOVUPD Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPD  (DX), Y8, Y8
 	VMOVUPD Y8, (DI)
-	VADDPD  32(DI), Y9, Y9
+	VADDPD  32(DX), Y9, Y9
 	VMOVUPD Y9, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -24417,7 +25220,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X10
 	VPBROADCASTQ X10, Y10
 	VPAND        pool64<>+0(SB), Y10, Y10
@@ -24426,27 +25230,32 @@ part:
 	VPBROADCASTQ X11, Y11
 	VPAND        pool64<>+0(SB), Y11, Y11
 	VPCMPEQQ     pool64<>+0(SB), Y11, Y11
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y0, Y0
-	VMASKMOVPD   Y0, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y0, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y2, Y2
-	VMASKMOVPD   Y2, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y2, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y4, Y4
-	VMASKMOVPD   Y4, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y4, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y6, Y6
-	VMASKMOVPD   Y6, Y10, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y11, Y12
+	VMASKMOVPD   Y6, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y11, Y12
 	VADDPD       Y12, Y8, Y8
-	VMASKMOVPD   Y8, Y10, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y8, Y10, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -24457,30 +25266,35 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y7, Y7
-	VMASKMOVPD   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y9, Y9
-	VMASKMOVPD   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileRow64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileRow64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileRow64avx2x6(SB), NOSPLIT, $0-64
+TEXT ·tileRow64avx2x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -24723,40 +25537,48 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPD  (DX), Y6, Y6
 	VMOVUPD Y6, (DI)
-	VADDPD  32(DI), Y7, Y7
+	VADDPD  32(DX), Y7, Y7
 	VMOVUPD Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPD  (DX), Y8, Y8
 	VMOVUPD Y8, (DI)
-	VADDPD  32(DI), Y9, Y9
+	VADDPD  32(DX), Y9, Y9
 	VMOVUPD Y9, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y10, Y10
+	ADDQ    BX, DX
+	VADDPD  (DX), Y10, Y10
 	VMOVUPD Y10, (DI)
-	VADDPD  32(DI), Y11, Y11
+	VADDPD  32(DX), Y11, Y11
 	VMOVUPD Y11, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -24783,7 +25605,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X12
 	VPBROADCASTQ X12, Y12
 	VPAND        pool64<>+0(SB), Y12, Y12
@@ -24792,31 +25615,37 @@ part:
 	VPBROADCASTQ X13, Y13
 	VPAND        pool64<>+0(SB), Y13, Y13
 	VPCMPEQQ     pool64<>+0(SB), Y13, Y13
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y0, Y0
-	VMASKMOVPD   Y0, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y0, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y2, Y2
-	VMASKMOVPD   Y2, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y2, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y4, Y4
-	VMASKMOVPD   Y4, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y4, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y6, Y6
-	VMASKMOVPD   Y6, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y6, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y8, Y8
-	VMASKMOVPD   Y8, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y8, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y10, Y10
-	VMASKMOVPD   Y10, Y12, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y10, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -24827,34 +25656,40 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y7, Y7
-	VMASKMOVPD   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y9, Y9
-	VMASKMOVPD   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y11, Y11
-	VMASKMOVPD   Y11, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y11, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 
-// func tileCol64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32)
+// func tileCol64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tileCol64avx2x6(SB), NOSPLIT, $0-64
+TEXT ·tileCol64avx2x6(SB), NOSPLIT, $0-80
 	MOVQ   k+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   sa+16(FP), DX
@@ -25101,40 +25936,48 @@ one:
 store:
 	MOVL    mask+56(FP), AX
 	MOVL    add+60(FP), CX
+	MOVQ    from+64(FP), DX
+	MOVQ    ldd+72(FP), BX
 	CMPL    AX, $0x000000ff
 	JNE     part
 	TESTL   CX, CX
 	JZ      set
-	VADDPD  (DI), Y0, Y0
+	VADDPD  (DX), Y0, Y0
 	VMOVUPD Y0, (DI)
-	VADDPD  32(DI), Y1, Y1
+	VADDPD  32(DX), Y1, Y1
 	VMOVUPD Y1, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y2, Y2
+	ADDQ    BX, DX
+	VADDPD  (DX), Y2, Y2
 	VMOVUPD Y2, (DI)
-	VADDPD  32(DI), Y3, Y3
+	VADDPD  32(DX), Y3, Y3
 	VMOVUPD Y3, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y4, Y4
+	ADDQ    BX, DX
+	VADDPD  (DX), Y4, Y4
 	VMOVUPD Y4, (DI)
-	VADDPD  32(DI), Y5, Y5
+	VADDPD  32(DX), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y6, Y6
+	ADDQ    BX, DX
+	VADDPD  (DX), Y6, Y6
 	VMOVUPD Y6, (DI)
-	VADDPD  32(DI), Y7, Y7
+	VADDPD  32(DX), Y7, Y7
 	VMOVUPD Y7, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y8, Y8
+	ADDQ    BX, DX
+	VADDPD  (DX), Y8, Y8
 	VMOVUPD Y8, (DI)
-	VADDPD  32(DI), Y9, Y9
+	VADDPD  32(DX), Y9, Y9
 	VMOVUPD Y9, 32(DI)
 	ADDQ    R8, DI
-	VADDPD  (DI), Y10, Y10
+	ADDQ    BX, DX
+	VADDPD  (DX), Y10, Y10
 	VMOVUPD Y10, (DI)
-	VADDPD  32(DI), Y11, Y11
+	VADDPD  32(DX), Y11, Y11
 	VMOVUPD Y11, 32(DI)
 	ADDQ    R8, DI
+	ADDQ    BX, DX
 	VZEROUPPER
 	RET
 
@@ -25161,7 +26004,8 @@ set:
 	RET
 
 part:
-	MOVQ         DI, DX
+	MOVQ         DI, SI
+	MOVQ         DX, R9
 	VMOVD        AX, X12
 	VPBROADCASTQ X12, Y12
 	VPAND        pool64<>+0(SB), Y12, Y12
@@ -25170,31 +26014,37 @@ part:
 	VPBROADCASTQ X13, Y13
 	VPAND        pool64<>+0(SB), Y13, Y13
 	VPCMPEQQ     pool64<>+0(SB), Y13, Y13
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y0, Y0
-	VMASKMOVPD   Y0, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y0, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y2, Y2
-	VMASKMOVPD   Y2, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y2, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y4, Y4
-	VMASKMOVPD   Y4, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y4, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y6, Y6
-	VMASKMOVPD   Y6, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y6, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y8, Y8
-	VMASKMOVPD   Y8, Y12, (DX)
-	ADDQ         R8, DX
-	VMASKMOVPD   (DX), Y13, Y14
+	VMASKMOVPD   Y8, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	VMASKMOVPD   (R9), Y13, Y14
 	VADDPD       Y14, Y10, Y10
-	VMASKMOVPD   Y10, Y12, (DX)
-	ADDQ         R8, DX
-	MOVQ         DI, DX
+	VMASKMOVPD   Y10, Y12, (SI)
+	ADDQ         R8, SI
+	ADDQ         BX, R9
+	MOVQ         DI, SI
 	VMOVD        AX, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+32(SB), Y0, Y0
@@ -25205,28 +26055,34 @@ part:
 	VPCMPEQQ     pool64<>+32(SB), Y2, Y2
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y1, Y1
-	VMASKMOVPD   Y1, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y1, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y3, Y3
-	VMASKMOVPD   Y3, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y3, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y5, Y5
-	VMASKMOVPD   Y5, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y5, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y7, Y7
-	VMASKMOVPD   Y7, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y7, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y9, Y9
-	VMASKMOVPD   Y9, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y9, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VMASKMOVPD   32(DX), Y2, Y4
 	VADDPD       Y4, Y11, Y11
-	VMASKMOVPD   Y11, Y0, 32(DX)
-	ADDQ         R8, DX
+	VMASKMOVPD   Y11, Y0, 32(SI)
+	ADDQ         R8, SI
+	ADDQ         BX, DX
 	VZEROUPPER
 	RET
 

@@ -25,13 +25,14 @@ func gemm() {
 	transpose64avx512()
 }
 
-// tile writes C[rows × 2 vectors] = A·B in the columns of mask, += in those of add as well. Strides are in bytes; two
+// tile writes C[rows × 2 vectors] = A·B in the columns of mask, D + A·B in those of add as well; D, at from, may be C, and
+// with ldd = 0 it is one row. Strides are in bytes; two
 // vectors of B stand at b + l·sb. With byRow, element (i, l) of A is at a + i·sa + l elements (row-major), else at
 // a + l·sa + i elements (k-major). A is broadcast in place: a packed copy is no faster at any stride.
 func (s shape) tile(rows int, byRow bool) {
 	name := s.name(map[bool]string{true: "tileRow", false: "tileCol"}[byRow])
 	r := start(fmt.Sprint(name, "x", rows),
-		fmt.Sprintf("func(k int, a *%[1]s, sa int, b *%[1]s, sb int, c *%[1]s, ldc int, mask, add uint32)", s.elem()),
+		fmt.Sprintf("func(k int, a *%[1]s, sa int, b *%[1]s, sb int, c *%[1]s, ldc int, mask, add uint32, from *%[1]s, ldd int)", s.elem()),
 		"k", "a", "sa", "b", "sb", "c", "ldc")
 	k, a, sa, b, sb, c, ldc := r[0], r[1], r[2], r[3], r[4], r[5], r[6]
 	acc := make([][]vec, rows)
@@ -126,7 +127,7 @@ func (s shape) tile(rows int, byRow bool) {
 	stop()
 }
 
-// storeByOpmask adds C under a second mask, so that = and += are one path.
+// storeByOpmask adds D under a second mask, so that with and without are one path.
 func (s shape) storeByOpmask(acc [][]vec, c, ldc gp) {
 	ks := []mask{K(), K(), K(), K()}
 	for j, name := range []string{"mask", "add"} {
@@ -135,29 +136,33 @@ func (s shape) storeByOpmask(acc [][]vec, c, ldc gp) {
 		SHRL(U8(uint8(s.lanes())), m)
 		KMOVW(m, ks[2*j+1])
 	}
+	from, ldd := Load(Param("from"), GP64()), Load(Param("ldd"), GP64())
 	for i := range acc {
 		for j, v := range acc[i] {
-			m := Mem{Base: c, Disp: s.bytes * j}
-			s.add(m, v, ks[2+j], v)
-			s.move(v, ks[j], m)
+			s.add(Mem{Base: from, Disp: s.bytes * j}, v, ks[2+j], v)
+			s.move(v, ks[j], Mem{Base: c, Disp: s.bytes * j})
 		}
 		ADDQ(ldc, c)
+		ADDQ(ldd, from)
 	}
 }
 
 // storeByVectorMask has a plain path for whole tiles, since masked stores are slow on some CPUs.
 func (s shape) storeByVectorMask(acc [][]vec, c, ldc gp) {
 	store, add := Load(Param("mask"), GP32()), Load(Param("add"), GP32())
+	from, ldd := Load(Param("from"), GP64()), Load(Param("ldd"), GP64())
 	whole := func(accumulate bool) {
 		for i := range acc {
 			for j, v := range acc[i] {
-				m := Mem{Base: c, Disp: s.bytes * j}
 				if accumulate {
-					s.add(m, v, v)
+					s.add(Mem{Base: from, Disp: s.bytes * j}, v, v)
 				}
-				s.move(v, m)
+				s.move(v, Mem{Base: c, Disp: s.bytes * j})
 			}
 			ADDQ(ldc, c)
+			if accumulate {
+				ADDQ(ldd, from)
+			}
 		}
 	}
 	CMPL(store, U32(1<<(2*s.lanes())-1))
@@ -173,16 +178,17 @@ func (s shape) storeByVectorMask(acc [][]vec, c, ldc gp) {
 	RET()
 	Label("part")
 	for j := range 2 {
-		row, ks, ka, t := GP64(), s.new(), s.new(), s.new()
+		row, more, ks, ka, t := GP64(), GP64(), s.new(), s.new(), s.new()
 		MOVQ(c, row)
+		MOVQ(from, more)
 		s.expand(store, j, ks)
 		s.expand(add, j, ka)
 		for i := range acc {
-			m := Mem{Base: row, Disp: s.bytes * j}
-			pick(s, VMASKMOVPS, VMASKMOVPD)(m, ka, t)
+			pick(s, VMASKMOVPS, VMASKMOVPD)(Mem{Base: more, Disp: s.bytes * j}, ka, t)
 			s.add(t, acc[i][j], acc[i][j])
-			pick(s, VMASKMOVPS, VMASKMOVPD)(acc[i][j], ks, m)
+			pick(s, VMASKMOVPS, VMASKMOVPD)(acc[i][j], ks, Mem{Base: row, Disp: s.bytes * j})
 			ADDQ(ldc, row)
+			ADDQ(ldd, more)
 		}
 	}
 }
