@@ -47,7 +47,14 @@ func compare(ctx context.Context, o options, out, log io.Writer) error {
 		return err
 	}
 	ks := o.contestants
-	work := 4*o.reference*2 + total(o.budgets)*len(ks)*(len(mixture.rules)+len(images.rules))
+	work := 4 * o.reference * 2
+	for _, k := range ks {
+		laps := len(mixture.rules) + len(images.rules)
+		if k.adaptive {
+			laps = 2
+		}
+		work += total(o.budgets) * laps
+	}
 	if o.quality {
 		work += total(o.qualityBudgets) * (len(ks) + len(stochastic())) * o.samples / o.images
 	}

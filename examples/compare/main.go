@@ -7,7 +7,7 @@
 //	go run ./examples/compare -quality            also how good the images are, by a judge; for stochastic solvers too
 //
 // The mixture is solved in float64 against 1000 steps of the classical Runge-Kutta method, right to 1e-9; the digits in float32 against 1000
-// steps of it on the same network. -model takes any image flow or diffusion model that models.Save wrote.
+// steps of it on the same network. -model takes any network that makes images, a file of models.Save.
 package main
 
 import (

@@ -24,10 +24,10 @@ const (
 	legendWidth = 3.4 * vg.Inch
 )
 
-// colours tell families apart, by people with any colour vision as far as nine can (Okabe, Ito 2008, and two more).
+// colours tell families apart, by people with any colour vision as far as ten can (Okabe, Ito 2008, and two more).
 var colours = []color.RGBA{
 	{0, 0, 0, 255}, {230, 159, 0, 255}, {0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255},
-	{204, 121, 167, 255}, {86, 180, 233, 255}, {120, 94, 40, 255}, {150, 150, 150, 255},
+	{204, 121, 167, 255}, {86, 180, 233, 255}, {120, 94, 40, 255}, {240, 228, 66, 255}, {150, 150, 150, 255},
 }
 
 // families are in the order of the contestants.
@@ -44,7 +44,7 @@ func colourOf(family string) color.RGBA {
 	return colours[slices.Index(families(), family)%len(colours)]
 }
 
-// drawPlot writes both panels, each file whole or not at all.
+// drawPlot writes both panels to path.png and path.svg.
 func drawPlot(path string, r report) error {
 	type panel struct {
 		title string

@@ -18,11 +18,11 @@ import (
 // stochastic solvers end elsewhere than the ODE, so only their images can be compared.
 func stochastic() []contestant {
 	return []contestant{
-		{"stochastic", "DDIM, η = 1", ode.DDIM{Eta: 1}},
-		{"stochastic", "DPM-Solver++ 2M SDE", ode.DPMppSDE{}},
-		{"stochastic", "DPM-Solver++ 3M SDE", ode.DPMppSDE{Order: 3}},
-		{"stochastic", "DPM-Solver++ SDE", ode.DPMppSDE{Single: true}},
-		{"stochastic", "2S ancestral", ode.Ancestral{}},
+		{"stochastic", "DDIM, η = 1", ode.DDIM{Eta: 1}, false},
+		{"stochastic", "DPM-Solver++ 2M SDE", ode.DPMppSDE{}, false},
+		{"stochastic", "DPM-Solver++ 3M SDE", ode.DPMppSDE{Order: 3}, false},
+		{"stochastic", "DPM-Solver++ SDE", ode.DPMppSDE{Single: true}, false},
+		{"stochastic", "2S ancestral", ode.Ancestral{}, false},
 	}
 }
 
@@ -116,6 +116,9 @@ func (n *network) quality(ctx context.Context, o options, j judge, race *result,
 		all = append(all, curve{contestant: k, rule: c.rules[len(c.rules)-1]})
 	}
 	for _, v := range all {
+		if v.adaptive {
+			continue // its budgets are not its own
+		}
 		row := judged{curve: v, grades: make([]grade, len(o.qualityBudgets))}
 		for i, b := range o.qualityBudgets {
 			plan, err := c.plan(v.solver, v.rule.grid, b)

@@ -38,7 +38,11 @@ func (c *course[T]) race(ctx context.Context, ks []contestant, budgets []int, pa
 	r := &result{budgets: budgets, refused: map[string]error{}}
 	var all []curve
 	for _, k := range ks {
-		for _, g := range c.rules {
+		rules := c.rules
+		if k.adaptive {
+			rules = []rule{{"adaptive", nil}}
+		}
+		for _, g := range rules {
 			all = append(all, curve{contestant: k, rule: g, points: make([]point, len(budgets))})
 		}
 	}
@@ -84,6 +88,9 @@ func total(budgets []int) (n int) {
 
 // lap runs one contestant on one grid. An error is that it cannot run there at all.
 func (c *course[T]) lap(ctx context.Context, f ode.Field[T], v *curve, budgets []int) error {
+	if v.adaptive {
+		return c.adapt(ctx, f, v, budgets)
+	}
 	var refused error
 	reached := false
 	for i, b := range budgets {
@@ -107,6 +114,27 @@ func (c *course[T]) lap(ctx context.Context, f ode.Field[T], v *curve, budgets [
 		return nil
 	}
 	return refused
+}
+
+// adapt runs an adaptive contestant with smaller and smaller tolerances, and gives each budget the smallest that it pays for.
+func (c *course[T]) adapt(ctx context.Context, f ode.Field[T], v *curve, budgets []int) error {
+	most := budgets[len(budgets)-1]
+	for tolerance := 2.; tolerance > 1e-6; tolerance /= 1.5 {
+		a := ode.Adaptive[T]{Of: v.solver, Relative: tolerance, Absolute: tolerance / 6}
+		run, err := a.Run(ctx, c.problem, f, c.batch(), ode.Inputs[T]{Ports: map[string][]T{"x": c.x}})
+		if err != nil {
+			return err
+		}
+		if run.NFE > most {
+			break
+		}
+		for i, b := range budgets {
+			if run.NFE <= b && 10*run.NFE >= 7*b {
+				v.points[i] = point{run.NFE, c.distance(run.X)}
+			}
+		}
+	}
+	return nil
 }
 
 // rank keeps the best grid of each contestant, and sorts.

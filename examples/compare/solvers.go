@@ -6,6 +6,7 @@ import "github.com/ebb-go/ebb/ode"
 type contestant struct {
 	family, name string
 	solver       ode.Solver
+	adaptive     bool // the solver is run with steps as long as its error allows, on no grid
 }
 
 // A rule is a grid that all solvers try.
@@ -22,7 +23,8 @@ func rules(flow bool) []rule {
 	return []rule{{"uniform in λ", ode.LogSNR{}}, {"uniform in √t", ode.QuadraticTime{}}, {"Karras", ode.Karras{}}, {"uniform in t", ode.UniformTime{}}}
 }
 
-// contestants are the deterministic solvers.
+// contestants are the deterministic solvers that need nothing but the model. DC-Solver and USF are left out: without ratios that were
+// searched for, and decisions that were, they are solvers that are here.
 func contestants() []contestant {
 	const (
 		first      = "first order"
@@ -32,48 +34,54 @@ func contestants() []contestant {
 		adams      = "DEIS, LMS"
 		pndm       = "PNDM"
 		rk         = "Runge-Kutta"
+		adaptive   = "adaptive steps"
 		reversible = "reversible"
 	)
 	return []contestant{
-		{first, "DDIM", ode.DDIM{}},
-		{dpm, "DPM-Solver 2M", ode.DPM{}},
-		{dpm, "DPM-Solver 3M", ode.DPM{Order: 3}},
-		{dpm, "DPM-Solver 2S", ode.DPM{Single: true}},
-		{dpm, "DPM-Solver 3S", ode.DPM{Order: 3, Single: true}},
-		{dpm, "DPM-Solver fast", ode.DPM{Order: 3, Fast: true}},
-		{dpmpp, "DPM-Solver++ 2M", ode.DPMpp{}},
-		{dpmpp, "DPM-Solver++ 2M, lower final", ode.DPMpp{LowerFinal: true}},
-		{dpmpp, "DPM-Solver++ 3M", ode.DPMpp{Order: 3}},
-		{dpmpp, "DPM-Solver++ 2S", ode.DPMpp{Single: true}},
-		{dpmpp, "DPM-Solver++ 3S", ode.DPMpp{Order: 3, Single: true}},
-		{unipc, "UniP-2", ode.UniPC{NoCorrector: true}},
-		{unipc, "UniPC-2", ode.UniPC{}},
-		{unipc, "UniPC-3", ode.UniPC{Order: 3}},
-		{unipc, "UniPC-4", ode.UniPC{Order: 4}},
-		{unipc, "UniPC-2, noise", ode.UniPC{Noise: true}},
-		{unipc, "UniPC-3, noise", ode.UniPC{Order: 3, Noise: true}},
-		{adams, "DEIS tAB2", ode.DEIS{Order: 3}},
-		{adams, "DEIS tAB3", ode.DEIS{}},
-		{adams, "LMS 2", ode.LMS{Order: 2}},
-		{adams, "LMS 4", ode.LMS{}},
-		{pndm, "iPNDM", ode.PNDM{}},
-		{pndm, "PLMS", ode.PNDM{Start: ode.SPNDM}},
-		{pndm, "F-PNDM", ode.PNDM{Start: ode.FPNDM}},
-		{rk, "Heun in σ/α", ode.RK{In: ode.Ratio}},
-		{rk, "Kutta in σ/α", ode.RK{Tableau: ode.Kutta(), In: ode.Ratio}},
-		{rk, "Heun in t", ode.RK{In: ode.Time}},
-		{rk, "midpoint in t", ode.RK{Tableau: ode.MidpointRule(), In: ode.Time}},
-		{rk, "Kutta in t", ode.RK{Tableau: ode.Kutta(), In: ode.Time}},
-		{rk, "RK4 in t", ode.RK{Tableau: ode.RK4(), In: ode.Time}},
-		{rk, "RK4 in σ/α", ode.RK{Tableau: ode.RK4(), In: ode.Ratio}},
-		{first, "Euler in t", ode.RK{Tableau: ode.Euler(), In: ode.Time}},
-		{"Adams-Bashforth in t", "flow AB2", ode.FlowAB{}},
-		{"Adams-Bashforth in t", "flow AB3", ode.FlowAB{Order: 3}},
-		{"Adams-Bashforth in t", "flow AB4", ode.FlowAB{Order: 4}},
-		{reversible, "BDIA", ode.BDIA{}},
-		{reversible, "EDICT", ode.EDICT{}},
-		{reversible, "O-BELM", ode.OBELM{}},
-		{reversible, "ALF", ode.ALF{}},
-		{reversible, "coupled Heun", ode.Coupled{}},
+		{first, "DDIM", ode.DDIM{}, false},
+		{dpm, "DPM-Solver 2M", ode.DPM{}, false},
+		{dpm, "DPM-Solver 3M", ode.DPM{Order: 3}, false},
+		{dpm, "DPM-Solver 2S", ode.DPM{Single: true}, false},
+		{dpm, "DPM-Solver 3S", ode.DPM{Order: 3, Single: true}, false},
+		{dpm, "DPM-Solver fast", ode.DPM{Order: 3, Fast: true}, false},
+		{dpmpp, "DPM-Solver++ 2M", ode.DPMpp{}, false},
+		{dpmpp, "DPM-Solver++ 2M, lower final", ode.DPMpp{LowerFinal: true}, false},
+		{dpmpp, "DPM-Solver++ 3M", ode.DPMpp{Order: 3}, false},
+		{dpmpp, "DPM-Solver++ 2S", ode.DPMpp{Single: true}, false},
+		{dpmpp, "DPM-Solver++ 3S", ode.DPMpp{Order: 3, Single: true}, false},
+		{unipc, "UniP-2", ode.UniPC{NoCorrector: true}, false},
+		{unipc, "UniPC-2", ode.UniPC{}, false},
+		{unipc, "UniPC-3", ode.UniPC{Order: 3}, false},
+		{unipc, "UniPC-4", ode.UniPC{Order: 4}, false},
+		{unipc, "UniPC-2, noise", ode.UniPC{Noise: true}, false},
+		{unipc, "UniPC-3, noise", ode.UniPC{Order: 3, Noise: true}, false},
+		{adams, "DEIS tAB2", ode.DEIS{Order: 3}, false},
+		{adams, "DEIS tAB3", ode.DEIS{}, false},
+		{adams, "LMS 2", ode.LMS{Order: 2}, false},
+		{adams, "LMS 4", ode.LMS{}, false},
+		{pndm, "iPNDM", ode.PNDM{}, false},
+		{pndm, "PLMS", ode.PNDM{Start: ode.SPNDM}, false},
+		{pndm, "F-PNDM", ode.PNDM{Start: ode.FPNDM}, false},
+		{rk, "Heun in σ/α", ode.RK{In: ode.Ratio}, false},
+		{rk, "Kutta in σ/α", ode.RK{Tableau: ode.Kutta(), In: ode.Ratio}, false},
+		{rk, "Heun in t", ode.RK{In: ode.Time}, false},
+		{rk, "midpoint in t", ode.RK{Tableau: ode.MidpointRule(), In: ode.Time}, false},
+		{rk, "Kutta in t", ode.RK{Tableau: ode.Kutta(), In: ode.Time}, false},
+		{rk, "RK4 in t", ode.RK{Tableau: ode.RK4(), In: ode.Time}, false},
+		{rk, "RK4 in σ/α", ode.RK{Tableau: ode.RK4(), In: ode.Ratio}, false},
+		{first, "Euler in t", ode.RK{Tableau: ode.Euler(), In: ode.Time}, false},
+		{"Adams-Bashforth in t", "flow AB2", ode.FlowAB{}, false},
+		{"Adams-Bashforth in t", "flow AB3", ode.FlowAB{Order: 3}, false},
+		{"Adams-Bashforth in t", "flow AB4", ode.FlowAB{Order: 4}, false},
+		{adaptive, "DPM-Solver-12", ode.DPM{Single: true}, true},
+		{adaptive, "DPM-Solver-23", ode.DPM{Single: true, Order: 3}, true},
+		{adaptive, "DPM-Solver++-23", ode.DPMpp{Single: true, Order: 3}, true},
+		{adaptive, "Bogacki-Shampine", ode.RK{Tableau: ode.BogackiShampine()}, true},
+		{adaptive, "Dormand-Prince", ode.RK{Tableau: ode.DormandPrince()}, true},
+		{reversible, "BDIA", ode.BDIA{}, false},
+		{reversible, "EDICT", ode.EDICT{}, false},
+		{reversible, "O-BELM", ode.OBELM{}, false},
+		{reversible, "ALF", ode.ALF{}, false},
+		{reversible, "coupled Heun", ode.Coupled{}, false},
 	}
 }

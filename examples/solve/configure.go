@@ -75,7 +75,7 @@ func configured(where string, options any, given map[string]json.RawMessage, oth
 		}
 		dst, ok := known[name]
 		if !ok {
-			return v, unknown(where+" has the field", name, names)
+			return v, unknown(where+" has the field", name, append(names, others...))
 		}
 		if err := set(dst, where+", "+name, given[name]); err != nil {
 			return v, err

@@ -175,5 +175,5 @@ func parseSchedule(raw json.RawMessage) (ode.Schedule, ode.Prediction, error) {
 		return nil, 0, err
 	}
 	s, err := ode.DiscreteFromBetas(betas)
-	return s, ode.Velocity, err
+	return s, ode.Denoiser, err // whose field does not ask for the schedule, so that it can be a graph as well
 }

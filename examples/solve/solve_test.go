@@ -308,7 +308,7 @@ func TestWrongLinesSayWhatIsWrongAndTheOthersAreDone(t *testing.T) {
 		{asked("knots", `[1,0.5,0.7]`), "strictly monotone"},
 		{asked("knots", `[2,0.5]`), "domain"},
 		{asked("knots", `{"grid":"karass","steps":3}`), "known are log-snr, exponential, time-uniform"},
-		{asked("knots", `{"grid":"karras","steps":3,"roh":3}`), "known are rho"},
+		{asked("knots", `{"grid":"karras","steps":3,"roh":3}`), "known are rho, steps, from, to, append-zero"},
 		{asked("knots", `{"grid":"karras","steps":0}`), "1 to 100000"},
 		{asked("knots", `{"grid":"karras","steps":1e3}`), "whole number"},
 		{asked("knots", `{"grid":"trailing","steps":3}`), "discrete"},
@@ -422,6 +422,10 @@ func TestStrategiesAndTypesAgree(t *testing.T) {
 	require.NoError(t, err, r)
 	require.Less(t, distance(r[0].Gradient.Latent, r[1].Gradient.Latent), 1e-10)
 	require.Less(t, distance(r[0].Gradient.Means, r[1].Gradient.Means), 1e-10)
+	discrete := []string{"schedule", `{"type":"discrete","betas":[0.1,0.2,0.3,0.4]}`, "knots", `[1,0.6,0.3,0]`, "cotangent", c}
+	d, err := ask(t, asked(discrete...), asked(append(discrete, "gradient", `"unrolled"`)...))
+	require.NoError(t, err, d)
+	require.Less(t, distance(d[0].Gradient.Latent, d[1].Gradient.Latent), 1e-10)
 	require.Greater(t, distance(r[0].X0, r[2].X0), 0.)
 	// Coefficients and states are rounded to 6e-8; the gradients here grow by less than a thousand.
 	require.Less(t, distance(r[0].Gradient.Latent, r[2].Gradient.Latent), 1e-4)
