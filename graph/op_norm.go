@@ -134,16 +134,12 @@ func (o gate) Bind(in []Shape) Kernel {
 func gateKernel[T Float](x Shape, one bool) func(dst []T, src [][]T, _ []T) {
 	batch, tokens, width := gateDims(x)
 	return func(dst []T, src [][]T, _ []T) {
-		if one {
-			copy(dst, src[0])
-		}
-		for i := range batch * tokens {
-			s := src[1][i/tokens*width:][:width]
-			d, x := dst[i*width:][:width], src[0][i*width:][:width]
+		for i, n := 0, tokens*width; i < batch; i++ {
+			d, x, s := dst[i*n:][:n], src[0][i*n:][:n], src[1][i*width:][:width]
 			if one {
-				kernels.MulAdd(d, x, s)
+				kernels.GateAdd(d, x, x, s)
 			} else {
-				kernels.Mul(d, x, s)
+				kernels.Gate(d, x, s)
 			}
 		}
 	}
@@ -178,12 +174,8 @@ func (modulate) Bind(in []Shape) Kernel {
 func modulateKernel[T Float](x Shape) func(dst []T, src [][]T, _ []T) {
 	batch, tokens, width := gateDims(x)
 	return func(dst []T, src [][]T, _ []T) {
-		copy(dst, src[0])
-		for i := range batch * tokens {
-			s, t := src[1][i/tokens*width:][:width], src[2][i/tokens*width:][:width]
-			d, x := dst[i*width:][:width], src[0][i*width:][:width]
-			kernels.MulAdd(d, x, s)
-			kernels.Add(d, d, t)
+		for i, n := 0, tokens*width; i < batch; i++ {
+			kernels.Modulate(dst[i*n:][:n], src[0][i*n:][:n], src[1][i*width:][:width], src[2][i*width:][:width])
 		}
 	}
 }
@@ -239,9 +231,8 @@ func (gatedAdd) Bind(in []Shape) Kernel {
 func gatedAddKernel[T Float](x Shape) func(dst []T, src [][]T, _ []T) {
 	batch, tokens, width := gateDims(x)
 	return func(dst []T, src [][]T, _ []T) {
-		copy(dst, src[0])
-		for i := range batch * tokens {
-			kernels.MulAdd(dst[i*width:][:width], src[1][i*width:][:width], src[2][i/tokens*width:][:width])
+		for i, n := 0, tokens*width; i < batch; i++ {
+			kernels.GateAdd(dst[i*n:][:n], src[0][i*n:][:n], src[1][i*n:][:n], src[2][i*width:][:width])
 		}
 	}
 }

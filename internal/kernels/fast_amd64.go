@@ -307,3 +307,39 @@ func normalizeGradFast[T Float](dst, x, g []T, rows, cols int, eps T, rms bool) 
 	}
 	return true
 }
+
+// gateFast does what f says with h, x and t, as far as it has use for them.
+func gateFast[T Float](f gating, dst, h, x, s, t []T) bool {
+	if active != pathAVX512 {
+		return false
+	}
+	cols := len(s)
+	for step := max(1, stretch/cols) * cols; len(dst) > 0; {
+		n := min(len(dst), step)
+		rows := n / cols
+		if is32[T]() {
+			switch f {
+			case gatePlain:
+				gate32avx512(rows, cols, p32(dst), p32(x), p32(s))
+			case gateAdd:
+				gateAdd32avx512(rows, cols, p32(dst), p32(h), p32(x), p32(s))
+			case gateModulate:
+				modulate32avx512(rows, cols, p32(dst), p32(x), p32(s), p32(t))
+			}
+		} else {
+			switch f {
+			case gatePlain:
+				gate64avx512(rows, cols, p64(dst), p64(x), p64(s))
+			case gateAdd:
+				gateAdd64avx512(rows, cols, p64(dst), p64(h), p64(x), p64(s))
+			case gateModulate:
+				modulate64avx512(rows, cols, p64(dst), p64(x), p64(s), p64(t))
+			}
+		}
+		dst, x = dst[n:], x[n:]
+		if f == gateAdd {
+			h = h[n:]
+		}
+	}
+	return true
+}

@@ -21,3 +21,4 @@ func softmaxGradFast[T Float](_, _, _ []T, _, _, _ int, _ T) bool        { retur
 func logSumExpFast[T Float]([]T) (T, T, bool)                            { return 0, 0, false }
 func normalizeFast[T Float](_, _ []T, _, _ int, _ T, _ bool, _ []T) bool { return false }
 func normalizeGradFast[T Float](_, _, _ []T, _, _ int, _ T, _ bool) bool { return false }
+func gateFast[T Float](gating, []T, []T, []T, []T, []T) bool             { return false }

@@ -37,11 +37,12 @@ func fit[T Float](x []T, n int) []T {
 	return x[:n]
 }
 
-// unary, binary and scalar name the elementwise functions that have assembly.
+// unary, binary, scalar and gating name the functions of a kind that have assembly.
 type (
 	unary  uint8
 	binary uint8
 	scalar uint8
+	gating uint8
 )
 
 const (
@@ -65,4 +66,10 @@ const (
 const (
 	scalarScale scalar = iota
 	scalarAxpy
+)
+
+const (
+	gatePlain gating = iota
+	gateAdd
+	gateModulate
 )

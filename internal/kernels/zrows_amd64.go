@@ -30,6 +30,15 @@ func normalize32avx512(rows int, cols int, dst *float32, x *float32, stats *floa
 func normalizeGrad32avx512(rows int, cols int, dst *float32, x *float32, grad *float32, part float32, eps float32, rms int)
 
 //go:noescape
+func gate32avx512(rows int, cols int, dst *float32, x *float32, s *float32)
+
+//go:noescape
+func gateAdd32avx512(rows int, cols int, dst *float32, h *float32, x *float32, s *float32)
+
+//go:noescape
+func modulate32avx512(rows int, cols int, dst *float32, x *float32, s *float32, t *float32)
+
+//go:noescape
 func sum64avx512(n int, lanes *float64, x *float64)
 
 //go:noescape
@@ -55,3 +64,12 @@ func normalize64avx512(rows int, cols int, dst *float64, x *float64, stats *floa
 
 //go:noescape
 func normalizeGrad64avx512(rows int, cols int, dst *float64, x *float64, grad *float64, part float64, eps float64, rms int)
+
+//go:noescape
+func gate64avx512(rows int, cols int, dst *float64, x *float64, s *float64)
+
+//go:noescape
+func gateAdd64avx512(rows int, cols int, dst *float64, h *float64, x *float64, s *float64)
+
+//go:noescape
+func modulate64avx512(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)

@@ -1291,6 +1291,210 @@ done67:
 	VZEROUPPER
 	RET
 
+// func gate32avx512(rows int, cols int, dst *float32, x *float32, s *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gate32avx512(SB), NOSPLIT, $0-40
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ CX, DI
+	SHLQ $0x02, DI
+
+row68:
+	MOVQ CX, R8
+	XORQ R9, R9
+	SUBQ $0x00000040, R8
+	JL   tail70
+
+loop69:
+	VMOVUPS (BX)(R9*4), Z0
+	VMOVUPS 64(BX)(R9*4), Z1
+	VMOVUPS 128(BX)(R9*4), Z2
+	VMOVUPS 192(BX)(R9*4), Z3
+	VMOVUPS (SI)(R9*4), Z4
+	VMOVUPS 64(SI)(R9*4), Z5
+	VMOVUPS 128(SI)(R9*4), Z6
+	VMOVUPS 192(SI)(R9*4), Z7
+	VMULPS  Z4, Z0, Z0
+	VMULPS  Z5, Z1, Z1
+	VMULPS  Z6, Z2, Z2
+	VMULPS  Z7, Z3, Z3
+	VMOVUPS Z0, (DX)(R9*4)
+	VMOVUPS Z1, 64(DX)(R9*4)
+	VMOVUPS Z2, 128(DX)(R9*4)
+	VMOVUPS Z3, 192(DX)(R9*4)
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000040, R8
+	JGE     loop69
+
+tail70:
+	ADDQ $0x00000040, R8
+	JZ   done72
+
+one71:
+	MOVL      $0x0000ffff, R10
+	BZHIL     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPS.Z (BX)(R9*4), K1, Z0
+	VMOVUPS.Z (SI)(R9*4), K1, Z1
+	VMULPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (DX)(R9*4)
+	ADDQ      $0x00000010, R9
+	SUBQ      $0x00000010, R8
+	JG        one71
+
+done72:
+	ADDQ DI, DX
+	ADDQ DI, BX
+	DECQ AX
+	JNZ  row68
+	VZEROUPPER
+	RET
+
+// func gateAdd32avx512(rows int, cols int, dst *float32, h *float32, x *float32, s *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gateAdd32avx512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ h+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ s+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x02, R8
+
+row73:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000040, R9
+	JL   tail75
+
+loop74:
+	VMOVUPS     (BX)(R10*4), Z0
+	VMOVUPS     64(BX)(R10*4), Z1
+	VMOVUPS     128(BX)(R10*4), Z2
+	VMOVUPS     192(BX)(R10*4), Z3
+	VMOVUPS     (SI)(R10*4), Z4
+	VMOVUPS     64(SI)(R10*4), Z5
+	VMOVUPS     128(SI)(R10*4), Z6
+	VMOVUPS     192(SI)(R10*4), Z7
+	VMOVUPS     (DI)(R10*4), Z8
+	VMOVUPS     64(DI)(R10*4), Z9
+	VMOVUPS     128(DI)(R10*4), Z10
+	VMOVUPS     192(DI)(R10*4), Z11
+	VFMADD231PS Z8, Z4, Z0
+	VFMADD231PS Z9, Z5, Z1
+	VFMADD231PS Z10, Z6, Z2
+	VFMADD231PS Z11, Z7, Z3
+	VMOVUPS     Z0, (DX)(R10*4)
+	VMOVUPS     Z1, 64(DX)(R10*4)
+	VMOVUPS     Z2, 128(DX)(R10*4)
+	VMOVUPS     Z3, 192(DX)(R10*4)
+	ADDQ        $0x00000040, R10
+	SUBQ        $0x00000040, R9
+	JGE         loop74
+
+tail75:
+	ADDQ $0x00000040, R9
+	JZ   done77
+
+one76:
+	MOVL        $0x0000ffff, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPS.Z   (BX)(R10*4), K1, Z0
+	VMOVUPS.Z   (SI)(R10*4), K1, Z1
+	VMOVUPS.Z   (DI)(R10*4), K1, Z2
+	VFMADD231PS Z2, Z1, Z0
+	VMOVUPS     Z0, K1, (DX)(R10*4)
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JG          one76
+
+done77:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row73
+	VZEROUPPER
+	RET
+
+// func modulate32avx512(rows int, cols int, dst *float32, x *float32, s *float32, t *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·modulate32avx512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x02, R8
+
+row78:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000040, R9
+	JL   tail80
+
+loop79:
+	VMOVUPS     (BX)(R10*4), Z0
+	VMOVUPS     64(BX)(R10*4), Z1
+	VMOVUPS     128(BX)(R10*4), Z2
+	VMOVUPS     192(BX)(R10*4), Z3
+	VMOVUPS     (SI)(R10*4), Z4
+	VMOVUPS     64(SI)(R10*4), Z5
+	VMOVUPS     128(SI)(R10*4), Z6
+	VMOVUPS     192(SI)(R10*4), Z7
+	VMOVUPS     (DI)(R10*4), Z8
+	VMOVUPS     64(DI)(R10*4), Z9
+	VMOVUPS     128(DI)(R10*4), Z10
+	VMOVUPS     192(DI)(R10*4), Z11
+	VFMADD213PS Z0, Z0, Z4
+	VFMADD213PS Z1, Z1, Z5
+	VFMADD213PS Z2, Z2, Z6
+	VFMADD213PS Z3, Z3, Z7
+	VADDPS      Z8, Z4, Z0
+	VADDPS      Z9, Z5, Z1
+	VADDPS      Z10, Z6, Z2
+	VADDPS      Z11, Z7, Z3
+	VMOVUPS     Z0, (DX)(R10*4)
+	VMOVUPS     Z1, 64(DX)(R10*4)
+	VMOVUPS     Z2, 128(DX)(R10*4)
+	VMOVUPS     Z3, 192(DX)(R10*4)
+	ADDQ        $0x00000040, R10
+	SUBQ        $0x00000040, R9
+	JGE         loop79
+
+tail80:
+	ADDQ $0x00000040, R9
+	JZ   done82
+
+one81:
+	MOVL        $0x0000ffff, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPS.Z   (BX)(R10*4), K1, Z0
+	VMOVUPS.Z   (SI)(R10*4), K1, Z1
+	VMOVUPS.Z   (DI)(R10*4), K1, Z2
+	VFMADD213PS Z0, Z0, Z1
+	VADDPS      Z2, Z1, Z0
+	VMOVUPS     Z0, K1, (DX)(R10*4)
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JG          one81
+
+done82:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ AX
+	JNZ  row78
+	VZEROUPPER
+	RET
+
 // func sum64avx512(n int, lanes *float64, x *float64)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·sum64avx512(SB), NOSPLIT, $0-24
@@ -1488,7 +1692,7 @@ TEXT ·softmax64avx512(SB), NOSPLIT, $0-48
 	VBROADCASTSD pool64<>+144(SB), Z19
 	SHLQ         $0x03, DX
 
-row68:
+row83:
 	VPXORQ  Z24, Z24, Z24
 	VPXORQ  Z25, Z25, Z25
 	VMOVUPD Z1, Z20
@@ -1498,9 +1702,9 @@ row68:
 	MOVQ    CX, DI
 	XORQ    R8, R8
 	SUBQ    $0x00000020, DI
-	JL      tail70
+	JL      tail85
 
-loop69:
+loop84:
 	VMOVUPD (SI)(R8*8), Z26
 	VMOVUPD 64(SI)(R8*8), Z27
 	VMOVUPD 128(SI)(R8*8), Z28
@@ -1515,13 +1719,13 @@ loop69:
 	VMAXPD  Z29, Z23, Z23
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
-	JGE     loop69
+	JGE     loop84
 
-tail70:
+tail85:
 	ADDQ $0x00000020, DI
-	JZ   done72
+	JZ   done87
 
-one71:
+one86:
 	MOVL      $0x000000ff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
@@ -1530,9 +1734,9 @@ one71:
 	VMAXPD    Z26, Z20, K1, Z20
 	ADDQ      $0x00000008, R8
 	SUBQ      $0x00000008, DI
-	JG        one71
+	JG        one86
 
-done72:
+done87:
 	VMAXPD     Z22, Z20, Z20
 	VMAXPD     Z23, Z21, Z21
 	VMAXPD     Z21, Z20, Z20
@@ -1545,9 +1749,9 @@ done72:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000008, DI
-	JL         tail74
+	JL         tail89
 
-loop73:
+loop88:
 	VMOVUPD      (SI)(R8*8), Z21
 	VMULPD       Z0, Z21, Z21
 	VSUBPD       Z20, Z21, Z21
@@ -1576,13 +1780,13 @@ loop73:
 	VADDPD       Z21, Z24, Z24
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
-	JGE          loop73
+	JGE          loop88
 
-tail74:
+tail89:
 	ADDQ $0x00000008, DI
-	JZ   done76
+	JZ   done91
 
-one75:
+one90:
 	MOVL         $0x000000ff, R9
 	BZHIL        DI, R9, R9
 	KMOVW        R9, K1
@@ -1614,9 +1818,9 @@ one75:
 	VADDPD       Z21, Z24, K1, Z24
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
-	JG           one75
+	JG           one90
 
-done76:
+done91:
 	VADDPD     Z25, Z24, Z24
 	VSHUFF64X2 $0x4e, Z24, Z24, Z20
 	VADDPD     Z20, Z24, Z24
@@ -1628,9 +1832,9 @@ done76:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000020, DI
-	JL         tail78
+	JL         tail93
 
-loop77:
+loop92:
 	VMOVUPD (BX)(R8*8), Z20
 	VMOVUPD 64(BX)(R8*8), Z21
 	VMOVUPD 128(BX)(R8*8), Z22
@@ -1645,13 +1849,13 @@ loop77:
 	VMOVUPD Z23, 192(BX)(R8*8)
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
-	JGE     loop77
+	JGE     loop92
 
-tail78:
+tail93:
 	ADDQ $0x00000020, DI
-	JZ   done80
+	JZ   done95
 
-one79:
+one94:
 	MOVL      $0x000000ff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
@@ -1660,13 +1864,13 @@ one79:
 	VMOVUPD   Z20, K1, (BX)(R8*8)
 	ADDQ      $0x00000008, R8
 	SUBQ      $0x00000008, DI
-	JG        one79
+	JG        one94
 
-done80:
+done95:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	DECQ AX
-	JNZ  row68
+	JNZ  row83
 	VZEROUPPER
 	RET
 
@@ -1707,7 +1911,7 @@ TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-48
 	MOVQ         DX, CX
 	SHLQ         $0x03, CX
 
-row81:
+row96:
 	VMOVUPD      Z1, Z20
 	VMOVUPD      Z1, Z21
 	VMULPD       (SI), Z0, K1, Z20
@@ -1782,7 +1986,7 @@ row81:
 	ADDQ         CX, BX
 	ADDQ         CX, SI
 	DECQ         AX
-	JNZ          row81
+	JNZ          row96
 	VZEROUPPER
 	RET
 
@@ -1798,7 +2002,7 @@ TEXT ·softmaxGrad64avx512(SB), NOSPLIT, $0-56
 	VBROADCASTSD scale+48(FP), Z0
 	SHLQ         $0x03, DX
 
-row82:
+row97:
 	VPXORQ Z1, Z1, Z1
 	VPXORQ Z2, Z2, Z2
 	VPXORQ Z3, Z3, Z3
@@ -1806,9 +2010,9 @@ row82:
 	MOVQ   CX, R8
 	XORQ   R9, R9
 	SUBQ   $0x00000020, R8
-	JL     tail84
+	JL     tail99
 
-loop83:
+loop98:
 	VMOVUPD     (SI)(R9*8), Z5
 	VMOVUPD     64(SI)(R9*8), Z6
 	VMOVUPD     128(SI)(R9*8), Z7
@@ -1823,13 +2027,13 @@ loop83:
 	VFMADD231PD Z12, Z8, Z4
 	ADDQ        $0x00000020, R9
 	SUBQ        $0x00000020, R8
-	JGE         loop83
+	JGE         loop98
 
-tail84:
+tail99:
 	ADDQ $0x00000020, R8
-	JZ   done86
+	JZ   done101
 
-one85:
+one100:
 	MOVL        $0x000000ff, R10
 	BZHIL       R8, R10, R10
 	KMOVW       R10, K1
@@ -1838,9 +2042,9 @@ one85:
 	VFMADD231PD Z6, Z5, Z1
 	ADDQ        $0x00000008, R9
 	SUBQ        $0x00000008, R8
-	JG          one85
+	JG          one100
 
-done86:
+done101:
 	VADDPD     Z3, Z1, Z1
 	VADDPD     Z4, Z2, Z2
 	VADDPD     Z2, Z1, Z1
@@ -1853,9 +2057,9 @@ done86:
 	MOVQ       CX, R8
 	XORQ       R9, R9
 	SUBQ       $0x00000020, R8
-	JL         tail88
+	JL         tail103
 
-loop87:
+loop102:
 	VMOVUPD (SI)(R9*8), Z5
 	VMOVUPD 64(SI)(R9*8), Z6
 	VMOVUPD 128(SI)(R9*8), Z7
@@ -1882,13 +2086,13 @@ loop87:
 	VMOVUPD Z8, 192(BX)(R9*8)
 	ADDQ    $0x00000020, R9
 	SUBQ    $0x00000020, R8
-	JGE     loop87
+	JGE     loop102
 
-tail88:
+tail103:
 	ADDQ $0x00000020, R8
-	JZ   done90
+	JZ   done105
 
-one89:
+one104:
 	MOVL      $0x000000ff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
@@ -1900,14 +2104,14 @@ one89:
 	VMOVUPD   Z5, K1, (BX)(R9*8)
 	ADDQ      $0x00000008, R9
 	SUBQ      $0x00000008, R8
-	JG        one89
+	JG        one104
 
-done90:
+done105:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	ADDQ DX, DI
 	DECQ AX
-	JNZ  row82
+	JNZ  row97
 	VZEROUPPER
 	RET
 
@@ -1946,9 +2150,9 @@ TEXT ·logSumExp64avx512(SB), NOSPLIT, $0-32
 	MOVQ         AX, SI
 	XORQ         DI, DI
 	SUBQ         $0x00000020, SI
-	JL           tail92
+	JL           tail107
 
-loop91:
+loop106:
 	VMOVUPD (CX)(DI*8), Z24
 	VMOVUPD 64(CX)(DI*8), Z25
 	VMOVUPD 128(CX)(DI*8), Z26
@@ -1959,13 +2163,13 @@ loop91:
 	VMAXPD  Z27, Z0, Z0
 	ADDQ    $0x00000020, DI
 	SUBQ    $0x00000020, SI
-	JGE     loop91
+	JGE     loop106
 
-tail92:
+tail107:
 	ADDQ $0x00000020, SI
-	JZ   done94
+	JZ   done109
 
-one93:
+one108:
 	MOVL      $0x000000ff, R8
 	BZHIL     SI, R8, R8
 	KMOVW     R8, K1
@@ -1973,9 +2177,9 @@ one93:
 	VMAXPD    Z24, Z19, K1, Z19
 	ADDQ      $0x00000008, DI
 	SUBQ      $0x00000008, SI
-	JG        one93
+	JG        one108
 
-done94:
+done109:
 	VMAXPD     Z21, Z19, Z19
 	VMAXPD     Z0, Z20, Z20
 	VMAXPD     Z20, Z19, Z19
@@ -1987,9 +2191,9 @@ done94:
 	VMAXPD     Z0, Z19, Z19
 	XORQ       SI, SI
 	SUBQ       $0x00000008, AX
-	JL         tail96
+	JL         tail111
 
-loop95:
+loop110:
 	VMOVUPD      (CX)(SI*8), Z0
 	VSUBPD       Z19, Z0, Z0
 	VMINPD       Z0, Z2, Z0
@@ -2016,13 +2220,13 @@ loop95:
 	VADDPD       Z0, Z22, Z22
 	ADDQ         $0x00000008, SI
 	SUBQ         $0x00000008, AX
-	JGE          loop95
+	JGE          loop110
 
-tail96:
+tail111:
 	ADDQ $0x00000008, AX
-	JZ   done98
+	JZ   done113
 
-one97:
+one112:
 	MOVL         $0x000000ff, DI
 	BZHIL        AX, DI, DI
 	KMOVW        DI, K1
@@ -2052,9 +2256,9 @@ one97:
 	VADDPD       Z0, Z22, K1, Z22
 	ADDQ         $0x00000008, SI
 	SUBQ         $0x00000008, AX
-	JG           one97
+	JG           one112
 
-done98:
+done113:
 	VADDPD     Z23, Z22, Z22
 	VSHUFF64X2 $0x4e, Z22, Z22, Z0
 	VADDPD     Z0, Z22, Z22
@@ -2082,7 +2286,7 @@ TEXT ·normalize64avx512(SB), NOSPLIT, $0-64
 	MOVQ         CX, R8
 	SHLQ         $0x03, R8
 
-row99:
+row114:
 	VPXORQ Z3, Z3, Z3
 	VPXORQ Z4, Z4, Z4
 	VPXORQ Z5, Z5, Z5
@@ -2092,13 +2296,13 @@ row99:
 	VPXORQ Z9, Z9, Z9
 	VPXORQ Z10, Z10, Z10
 	TESTQ  DI, DI
-	JNZ    square100
+	JNZ    square115
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000020, R9
-	JL     tail103
+	JL     tail118
 
-loop102:
+loop117:
 	VMOVUPD (BX)(R10*8), Z11
 	VMOVUPD 64(BX)(R10*8), Z12
 	VMOVUPD 128(BX)(R10*8), Z13
@@ -2109,13 +2313,13 @@ loop102:
 	VADDPD  Z14, Z6, Z6
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop102
+	JGE     loop117
 
-tail103:
+tail118:
 	ADDQ $0x00000020, R9
-	JZ   done105
+	JZ   done120
 
-one104:
+one119:
 	MOVL      $0x000000ff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -2123,9 +2327,9 @@ one104:
 	VADDPD    Z11, Z3, Z3
 	ADDQ      $0x00000008, R10
 	SUBQ      $0x00000008, R9
-	JG        one104
+	JG        one119
 
-done105:
+done120:
 	VADDPD     Z5, Z3, Z3
 	VADDPD     Z6, Z4, Z4
 	VADDPD     Z4, Z3, Z3
@@ -2136,18 +2340,18 @@ done105:
 	VPERMILPD  $0x55, Z3, Z11
 	VADDPD     Z11, Z3, Z3
 	VMULPD     Z0, Z3, Z3
-	JMP        mean101
+	JMP        mean116
 
-square100:
+square115:
 	VPXORQ Z3, Z3, Z3
 
-mean101:
+mean116:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail107
+	JL   tail122
 
-loop106:
+loop121:
 	VMOVUPD     (BX)(R10*8), Z11
 	VMOVUPD     64(BX)(R10*8), Z12
 	VMOVUPD     128(BX)(R10*8), Z13
@@ -2162,13 +2366,13 @@ loop106:
 	VFMADD231PD Z14, Z14, Z10
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop106
+	JGE         loop121
 
-tail107:
+tail122:
 	ADDQ $0x00000020, R9
-	JZ   done109
+	JZ   done124
 
-one108:
+one123:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2177,9 +2381,9 @@ one108:
 	VFMADD231PD Z11, Z11, K1, Z7
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one108
+	JG          one123
 
-done109:
+done124:
 	VADDPD      Z9, Z7, Z7
 	VADDPD      Z10, Z8, Z8
 	VADDPD      Z8, Z7, Z7
@@ -2195,9 +2399,9 @@ done109:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000020, R9
-	JL          tail111
+	JL          tail126
 
-loop110:
+loop125:
 	VMOVUPD (BX)(R10*8), Z11
 	VMOVUPD 64(BX)(R10*8), Z12
 	VMOVUPD 128(BX)(R10*8), Z13
@@ -2216,13 +2420,13 @@ loop110:
 	VMOVUPD Z14, 192(DX)(R10*8)
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop110
+	JGE     loop125
 
-tail111:
+tail126:
 	ADDQ $0x00000020, R9
-	JZ   done113
+	JZ   done128
 
-one112:
+one127:
 	MOVL      $0x000000ff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -2232,20 +2436,20 @@ one112:
 	VMOVUPD   Z11, K1, (DX)(R10*8)
 	ADDQ      $0x00000008, R10
 	SUBQ      $0x00000008, R9
-	JG        one112
+	JG        one127
 
-done113:
+done128:
 	TESTQ  SI, SI
-	JZ     none114
+	JZ     none129
 	VMOVSD X3, (SI)
 	VMOVSD X7, 8(SI)
 	ADDQ   $0x10, SI
 
-none114:
+none129:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row99
+	JNZ  row114
 	VZEROUPPER
 	RET
 
@@ -2264,7 +2468,7 @@ TEXT ·normalizeGrad64avx512(SB), NOSPLIT, $0-64
 	MOVQ         CX, R8
 	SHLQ         $0x03, R8
 
-row115:
+row130:
 	VPXORQ Z3, Z3, Z3
 	VPXORQ Z4, Z4, Z4
 	VPXORQ Z5, Z5, Z5
@@ -2274,13 +2478,13 @@ row115:
 	VPXORQ Z9, Z9, Z9
 	VPXORQ Z10, Z10, Z10
 	TESTQ  DI, DI
-	JNZ    square116
+	JNZ    square131
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000020, R9
-	JL     tail119
+	JL     tail134
 
-loop118:
+loop133:
 	VMOVUPD (BX)(R10*8), Z11
 	VMOVUPD 64(BX)(R10*8), Z12
 	VMOVUPD 128(BX)(R10*8), Z13
@@ -2291,13 +2495,13 @@ loop118:
 	VADDPD  Z14, Z6, Z6
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop118
+	JGE     loop133
 
-tail119:
+tail134:
 	ADDQ $0x00000020, R9
-	JZ   done121
+	JZ   done136
 
-one120:
+one135:
 	MOVL      $0x000000ff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -2305,9 +2509,9 @@ one120:
 	VADDPD    Z11, Z3, Z3
 	ADDQ      $0x00000008, R10
 	SUBQ      $0x00000008, R9
-	JG        one120
+	JG        one135
 
-done121:
+done136:
 	VADDPD     Z5, Z3, Z3
 	VADDPD     Z6, Z4, Z4
 	VADDPD     Z4, Z3, Z3
@@ -2318,18 +2522,18 @@ done121:
 	VPERMILPD  $0x55, Z3, Z11
 	VADDPD     Z11, Z3, Z3
 	VMULPD     Z0, Z3, Z3
-	JMP        mean117
+	JMP        mean132
 
-square116:
+square131:
 	VPXORQ Z3, Z3, Z3
 
-mean117:
+mean132:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail123
+	JL   tail138
 
-loop122:
+loop137:
 	VMOVUPD     (BX)(R10*8), Z11
 	VMOVUPD     64(BX)(R10*8), Z12
 	VMOVUPD     128(BX)(R10*8), Z13
@@ -2344,13 +2548,13 @@ loop122:
 	VFMADD231PD Z14, Z14, Z10
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop122
+	JGE         loop137
 
-tail123:
+tail138:
 	ADDQ $0x00000020, R9
-	JZ   done125
+	JZ   done140
 
-one124:
+one139:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2359,9 +2563,9 @@ one124:
 	VFMADD231PD Z11, Z11, K1, Z7
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one124
+	JG          one139
 
-done125:
+done140:
 	VADDPD      Z9, Z7, Z7
 	VADDPD      Z10, Z8, Z8
 	VADDPD      Z8, Z7, Z7
@@ -2385,9 +2589,9 @@ done125:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000020, R9
-	JL          tail127
+	JL          tail142
 
-loop126:
+loop141:
 	VMOVUPD     (BX)(R10*8), Z11
 	VMOVUPD     64(BX)(R10*8), Z12
 	VMOVUPD     128(BX)(R10*8), Z13
@@ -2414,13 +2618,13 @@ loop126:
 	VFMADD231PD Z26, Z14, Z22
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop126
+	JGE         loop141
 
-tail127:
+tail142:
 	ADDQ $0x00000020, R9
-	JZ   done129
+	JZ   done144
 
-one128:
+one143:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2432,9 +2636,9 @@ one128:
 	VFMADD231PD Z12, Z11, K1, Z19
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one128
+	JG          one143
 
-done129:
+done144:
 	VADDPD     Z17, Z15, Z15
 	VADDPD     Z18, Z16, Z16
 	VADDPD     Z16, Z15, Z15
@@ -2456,16 +2660,16 @@ done129:
 	VMULPD     Z0, Z15, Z15
 	VMULPD     Z0, Z19, Z19
 	TESTQ      DI, DI
-	JZ         centred130
+	JZ         centred145
 	VPXORQ     Z15, Z15, Z15
 
-centred130:
+centred145:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail132
+	JL   tail147
 
-loop131:
+loop146:
 	VMOVUPD      (BX)(R10*8), Z11
 	VMOVUPD      64(BX)(R10*8), Z12
 	VMOVUPD      128(BX)(R10*8), Z13
@@ -2500,13 +2704,13 @@ loop131:
 	VMOVUPD      Z26, 192(DX)(R10*8)
 	ADDQ         $0x00000020, R10
 	SUBQ         $0x00000020, R9
-	JGE          loop131
+	JGE          loop146
 
-tail132:
+tail147:
 	ADDQ $0x00000020, R9
-	JZ   done134
+	JZ   done149
 
-one133:
+one148:
 	MOVL         $0x000000ff, R11
 	BZHIL        R9, R11, R11
 	KMOVW        R11, K1
@@ -2520,14 +2724,218 @@ one133:
 	VMOVUPD      Z12, K1, (DX)(R10*8)
 	ADDQ         $0x00000008, R10
 	SUBQ         $0x00000008, R9
-	JG           one133
+	JG           one148
 
-done134:
+done149:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row115
+	JNZ  row130
+	VZEROUPPER
+	RET
+
+// func gate64avx512(rows int, cols int, dst *float64, x *float64, s *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gate64avx512(SB), NOSPLIT, $0-40
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ CX, DI
+	SHLQ $0x03, DI
+
+row150:
+	MOVQ CX, R8
+	XORQ R9, R9
+	SUBQ $0x00000020, R8
+	JL   tail152
+
+loop151:
+	VMOVUPD (BX)(R9*8), Z0
+	VMOVUPD 64(BX)(R9*8), Z1
+	VMOVUPD 128(BX)(R9*8), Z2
+	VMOVUPD 192(BX)(R9*8), Z3
+	VMOVUPD (SI)(R9*8), Z4
+	VMOVUPD 64(SI)(R9*8), Z5
+	VMOVUPD 128(SI)(R9*8), Z6
+	VMOVUPD 192(SI)(R9*8), Z7
+	VMULPD  Z4, Z0, Z0
+	VMULPD  Z5, Z1, Z1
+	VMULPD  Z6, Z2, Z2
+	VMULPD  Z7, Z3, Z3
+	VMOVUPD Z0, (DX)(R9*8)
+	VMOVUPD Z1, 64(DX)(R9*8)
+	VMOVUPD Z2, 128(DX)(R9*8)
+	VMOVUPD Z3, 192(DX)(R9*8)
+	ADDQ    $0x00000020, R9
+	SUBQ    $0x00000020, R8
+	JGE     loop151
+
+tail152:
+	ADDQ $0x00000020, R8
+	JZ   done154
+
+one153:
+	MOVL      $0x000000ff, R10
+	BZHIL     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPD.Z (BX)(R9*8), K1, Z0
+	VMOVUPD.Z (SI)(R9*8), K1, Z1
+	VMULPD    Z1, Z0, Z0
+	VMOVUPD   Z0, K1, (DX)(R9*8)
+	ADDQ      $0x00000008, R9
+	SUBQ      $0x00000008, R8
+	JG        one153
+
+done154:
+	ADDQ DI, DX
+	ADDQ DI, BX
+	DECQ AX
+	JNZ  row150
+	VZEROUPPER
+	RET
+
+// func gateAdd64avx512(rows int, cols int, dst *float64, h *float64, x *float64, s *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·gateAdd64avx512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ h+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ s+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x03, R8
+
+row155:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail157
+
+loop156:
+	VMOVUPD     (BX)(R10*8), Z0
+	VMOVUPD     64(BX)(R10*8), Z1
+	VMOVUPD     128(BX)(R10*8), Z2
+	VMOVUPD     192(BX)(R10*8), Z3
+	VMOVUPD     (SI)(R10*8), Z4
+	VMOVUPD     64(SI)(R10*8), Z5
+	VMOVUPD     128(SI)(R10*8), Z6
+	VMOVUPD     192(SI)(R10*8), Z7
+	VMOVUPD     (DI)(R10*8), Z8
+	VMOVUPD     64(DI)(R10*8), Z9
+	VMOVUPD     128(DI)(R10*8), Z10
+	VMOVUPD     192(DI)(R10*8), Z11
+	VFMADD231PD Z8, Z4, Z0
+	VFMADD231PD Z9, Z5, Z1
+	VFMADD231PD Z10, Z6, Z2
+	VFMADD231PD Z11, Z7, Z3
+	VMOVUPD     Z0, (DX)(R10*8)
+	VMOVUPD     Z1, 64(DX)(R10*8)
+	VMOVUPD     Z2, 128(DX)(R10*8)
+	VMOVUPD     Z3, 192(DX)(R10*8)
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000020, R9
+	JGE         loop156
+
+tail157:
+	ADDQ $0x00000020, R9
+	JZ   done159
+
+one158:
+	MOVL        $0x000000ff, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPD.Z   (BX)(R10*8), K1, Z0
+	VMOVUPD.Z   (SI)(R10*8), K1, Z1
+	VMOVUPD.Z   (DI)(R10*8), K1, Z2
+	VFMADD231PD Z2, Z1, Z0
+	VMOVUPD     Z0, K1, (DX)(R10*8)
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JG          one158
+
+done159:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row155
+	VZEROUPPER
+	RET
+
+// func modulate64avx512(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·modulate64avx512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x03, R8
+
+row160:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail162
+
+loop161:
+	VMOVUPD     (BX)(R10*8), Z0
+	VMOVUPD     64(BX)(R10*8), Z1
+	VMOVUPD     128(BX)(R10*8), Z2
+	VMOVUPD     192(BX)(R10*8), Z3
+	VMOVUPD     (SI)(R10*8), Z4
+	VMOVUPD     64(SI)(R10*8), Z5
+	VMOVUPD     128(SI)(R10*8), Z6
+	VMOVUPD     192(SI)(R10*8), Z7
+	VMOVUPD     (DI)(R10*8), Z8
+	VMOVUPD     64(DI)(R10*8), Z9
+	VMOVUPD     128(DI)(R10*8), Z10
+	VMOVUPD     192(DI)(R10*8), Z11
+	VFMADD213PD Z0, Z0, Z4
+	VFMADD213PD Z1, Z1, Z5
+	VFMADD213PD Z2, Z2, Z6
+	VFMADD213PD Z3, Z3, Z7
+	VADDPD      Z8, Z4, Z0
+	VADDPD      Z9, Z5, Z1
+	VADDPD      Z10, Z6, Z2
+	VADDPD      Z11, Z7, Z3
+	VMOVUPD     Z0, (DX)(R10*8)
+	VMOVUPD     Z1, 64(DX)(R10*8)
+	VMOVUPD     Z2, 128(DX)(R10*8)
+	VMOVUPD     Z3, 192(DX)(R10*8)
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000020, R9
+	JGE         loop161
+
+tail162:
+	ADDQ $0x00000020, R9
+	JZ   done164
+
+one163:
+	MOVL        $0x000000ff, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPD.Z   (BX)(R10*8), K1, Z0
+	VMOVUPD.Z   (SI)(R10*8), K1, Z1
+	VMOVUPD.Z   (DI)(R10*8), K1, Z2
+	VFMADD213PD Z0, Z0, Z1
+	VADDPD      Z2, Z1, Z0
+	VMOVUPD     Z0, K1, (DX)(R10*8)
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JG          one163
+
+done164:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ AX
+	JNZ  row160
 	VZEROUPPER
 	RET
 

@@ -18,6 +18,16 @@ func rows() {
 		s.logSumExp()
 		s.normalize()
 		s.normalizeGrad()
+		s.gating("gate", []string{"x"}, []string{"s"}, func(m, v [][]vec) {
+			each(m[0], func(i int) { s.mul(v[0][i], m[0][i], m[0][i]) })
+		})
+		s.gating("gateAdd", []string{"h", "x"}, []string{"s"}, func(m, v [][]vec) {
+			each(m[0], func(i int) { s.fma231(v[0][i], m[1][i], m[0][i]) })
+		})
+		s.gating("modulate", []string{"x"}, []string{"s", "t"}, func(m, v [][]vec) {
+			each(m[0], func(i int) { s.fma213(m[0][i], m[0][i], v[0][i]) })
+			each(m[0], func(i int) { s.add(v[1][i], v[0][i], m[0][i]) })
+		})
 	}
 }
 
@@ -411,6 +421,29 @@ func (s shape) normalizeGrad() {
 		each(y, func(i int) { s.fnma231(dot[0], y[i], w[i]) })
 		each(y, func(i int) { s.mul(inv, w[i], w[i]) })
 		each(y, func(i int) { s.store(w[i], k, at(dst, i)) })
+	})
+	next()
+	stop()
+}
+
+// gating writes rows > 0 rows of dst = f(matrices, vectors), which f leaves in the first of the matrices; the vectors are
+// the same for every row.
+func (s shape) gating(name string, matrices, vectors []string, f func(m, v [][]vec)) {
+	names := append([]string{"dst"}, append(matrices, vectors...)...)
+	sig := "func(rows, cols int"
+	for _, n := range names {
+		sig += fmt.Sprintf(", %s *%s", n, s.elem())
+	}
+	r := start(s.name(name), sig+")", append([]string{"rows", "cols"}, names...)...)
+	next := s.eachRow(r[0], r[1], r[2:3+len(matrices)]...)
+	s.span(r[1], 4, func(u int, k Op, at func(p gp, i int) Mem) {
+		var x [][]vec
+		for j := range len(matrices) + len(vectors) {
+			x = append(x, s.news(u))
+			each(x[j], func(i int) { s.load(at(r[3+j], i), k, x[j][i]) })
+		}
+		f(x[:len(matrices)], x[len(matrices):])
+		each(x[0], func(i int) { s.store(x[0][i], k, at(r[2], i)) })
 	})
 	next()
 	stop()
