@@ -45,11 +45,11 @@ func (b *Builder) Conv2D(x, w, bias *Node, stride, padding int) *Node {
 // product of the weight, out × k, with the matrix of columns: column p,q holds the k numbers that the kernel sees there.
 type convDims struct {
 	conv
-	batch, in, out           int // images, channels
-	h, w, kh, kw, oh, ow     int // of image, kernel and result
-	k, rows                  int // rows of the matrix of columns, rows of the result that a band of it is made for
-	direct, same             bool
-	scratch, columns, filter int // elements of scratch, of the columns in it, of the weight
+	batch, in, out       int // images, channels
+	h, w, kh, kw, oh, ow int // of image, kernel and result
+	k, rows              int // rows of the matrix of columns, rows of the result that a band of it is made for
+	direct, same         bool
+	columns, filter      int // elements of the columns in scratch, of the weight
 }
 
 // A band of columns of so many elements stays in a cache of the second level, beside the weight.
