@@ -82,6 +82,30 @@ func TestDistanceIsTheMedianOverSamples(t *testing.T) {
 	require.InDelta(t, math.Sqrt(2), c.distance([]float64{2, 0, 0, 0, 100, 100}), 1e-15)
 }
 
+func TestAContestantIsRankedByItsBestGrid(t *testing.T) {
+	of := func(name, grid string, errors ...float64) curve {
+		v := curve{contestant: contestant{name: name}, rule: rule{name: grid}}
+		for _, e := range errors {
+			v.points = append(v.points, point{1, e})
+		}
+		return v
+	}
+	part := of("c", "even", 1e-2, 1e-1)
+	part.points[1] = point{}
+	r := &result{budgets: []int{5, 10}, refused: map[string]error{}}
+	all := []curve{of("a", "even", 1e-1, 1e-3), of("a", "beta", 1e-2, 1e-3), of("b", "even", 1e-3, 1e-4), part, {contestant: contestant{name: "d"}, points: make([]point, 2)}}
+	r.rank(all, []error{nil, nil, nil, nil, os.ErrInvalid})
+	require.Equal(t, map[string]error{"d": os.ErrInvalid}, r.refused)
+	for i, want := range []struct {
+		name, grid string
+		score      float64
+	}{{"b", "even", 0}, {"a", "beta", 1}, {"c", "even", 1}} {
+		require.Equal(t, want.name, r.curves[i].name)
+		require.Equal(t, want.grid, r.curves[i].rule.name)
+		require.InDelta(t, want.score, r.curves[i].score, 1e-12)
+	}
+}
+
 // Of every contestant something can be run somewhere, so that none is a dead row.
 func TestEveryContestantHasAPlan(t *testing.T) {
 	names := map[string]bool{}

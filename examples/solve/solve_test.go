@@ -285,6 +285,16 @@ func TestASeedIsAPath(t *testing.T) {
 	require.Less(t, distance(r[2].X0, r[0].X0), 0.1)
 }
 
+func TestASinglestepReleaseTakesAListAsItIs(t *testing.T) {
+	const uneven = `[1,0.8,0.3,0.25,0.02]`
+	r, err := ask(t, asked("solver", `{"published":"dpmsolver++/singlestep/o1/dpmsolver/lof0"}`, "knots", uneven), asked("solver", `{"name":"ddim"}`, "knots", uneven),
+		asked("solver", `{"published":"dpmsolver++/singlestep/o2/dpmsolver/lof0"}`, "knots", uneven),
+		asked("solver", `{"name":"dpmpp","single":true}`, "knots", `[1,0.3,0.02]`))
+	require.NoError(t, err, r)
+	require.Less(t, distance(r[1].X0, r[0].X0), 1e-12)
+	require.Less(t, distance(r[3].X0, r[2].X0), 1e-12)
+}
+
 func TestFieldNames(t *testing.T) {
 	for name, want := range map[string]string{"Order": "order", "LowerFinal": "lower-final", "B": "b", "UniPC": "uni-pc", "NFEMax": "nfe-max"} {
 		require.Equal(t, want, kebab(name))
@@ -396,6 +406,9 @@ func TestLinesAreAnsweredInOrderAndAlone(t *testing.T) {
 	for i := range 200 {
 		x := fmt.Sprintf("[[%v,0.5]]", float64(i)/100)
 		fields := []string{"x", x, "solver", []string{`{"name":"dpmpp"}`, `{"name":"unipc"}`, `{"name":"rk"}`}[i%3]}
+		if i%4 == 1 {
+			fields = append(fields, "model", fmt.Sprintf(`{"type":"gaussian-mixture","weights":[1],"means":[[%d,0]],"variances":[0.5]}`, i%3))
+		}
 		if i%2 == 0 {
 			fields = append(fields, "cotangent", x)
 		}
