@@ -25,6 +25,7 @@ type Interrupted[T Float] struct {
 	Err error
 }
 
+// Error implements error.
 func (e *Interrupted[T]) Error() string {
 	if e.Backward {
 		return fmt.Sprintf("adjoint: stopped on the way back at step %d, after %d products with the Jacobian: %v", e.Step, e.VJP, e.Err)

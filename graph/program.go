@@ -255,7 +255,7 @@ func (p *Program[T]) libraryGroup(g int) bool { return p.isLibrary(g) }
 
 // place gives every buffer an offset, largest first, at the lowest place free over its whole life.
 func (p *Program[T]) place(groups []group) {
-	var todo []int
+	var pending []int
 	used := map[int]bool{}
 	for i := range p.values {
 		g := p.values[i].group
@@ -264,14 +264,14 @@ func (p *Program[T]) place(groups []group) {
 			if groups[g].shared {
 				groups[g].last = len(p.steps)
 			}
-			todo = append(todo, g)
+			pending = append(pending, g)
 		}
 	}
-	slices.SortStableFunc(todo, func(a, b int) int { return cmp.Compare(groups[b].size, groups[a].size) })
+	slices.SortStableFunc(pending, func(a, b int) int { return cmp.Compare(groups[b].size, groups[a].size) })
 	const align = 16
 	var placed []int // by offset
 	total := 0
-	for _, g := range todo {
+	for _, g := range pending {
 		b := &groups[g]
 		size := (b.size + align - 1) / align * align
 		at := 0
@@ -292,7 +292,7 @@ func (p *Program[T]) place(groups []group) {
 	}
 	p.arena = aligned[T](total)
 	delta := make([]int, len(p.steps)+2)
-	for _, g := range todo {
+	for _, g := range pending {
 		delta[groups[g].first] += groups[g].size
 		delta[groups[g].last+1] -= groups[g].size
 	}

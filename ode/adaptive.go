@@ -38,6 +38,7 @@ type StepError struct {
 	Err       error // a [NumericError], if the network gave one
 }
 
+// Error implements error.
 func (e *StepError) Error() string {
 	return fmt.Sprintf("%s: step of %.3g from t=%g (λ=%.4g), error %.3g of the tolerance in sample %d, after %d steps, %d rejected, and %s",
 		e.Reason, e.Step, e.T, e.Lambda, e.Size, e.Sample, e.Accepted, e.Rejected, counted(e.NFE, "network evaluation"))

@@ -12,6 +12,7 @@ type Interrupted[T Float] struct {
 	Err  error
 }
 
+// Error implements error.
 func (e *Interrupted[T]) Error() string {
 	return fmt.Sprintf("ode: stopped at step %d after %s: %v", e.Step, counted(e.NFE, "network evaluation"), e.Err)
 }
@@ -29,6 +30,7 @@ type NumericError struct {
 	Sample     int     // first sample it was found in
 }
 
+// Error implements error.
 func (e *NumericError) Error() string {
 	if e.Evaluation >= 0 {
 		return fmt.Sprintf("%s of evaluation %d (step %d, from knot %d, t=%g) is not finite in sample %d", e.Quantity, e.Evaluation, e.Step, e.Knot, e.T, e.Sample)

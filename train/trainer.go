@@ -47,6 +47,7 @@ type NumericError struct {
 	Value    float64
 }
 
+// Error implements error.
 func (e *NumericError) Error() string {
 	return fmt.Sprintf("train: step %d: %s is %v (batch %v); try a lower rate, a longer warm-up or a clip", e.Step, e.Quantity, e.Value, e.Indices)
 }

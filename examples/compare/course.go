@@ -51,9 +51,9 @@ func (c *course[T]) solve(ctx context.Context, f ode.Field[T], plan *ode.Plan, n
 
 // finish makes the reference, by the classical Runge–Kutta method.
 func (c *course[T]) finish(ctx context.Context, g ode.Grid, steps int, p *progress) error {
-	todo := c.problem
-	todo.Grid, todo.Steps = g, steps
-	plan, err := ode.RK{Tableau: ode.RK4()}.Plan(todo)
+	pending := c.problem
+	pending.Grid, pending.Steps = g, steps
+	plan, err := ode.RK{Tableau: ode.RK4()}.Plan(pending)
 	if err != nil {
 		return err
 	}

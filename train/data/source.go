@@ -22,6 +22,7 @@ type FormatError struct {
 	Err     error  // the cause, when reading itself failed
 }
 
+// Error implements error.
 func (e *FormatError) Error() string {
 	unit := "byte"
 	if e.Gzip {
