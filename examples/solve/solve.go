@@ -70,18 +70,18 @@ func compile(p *problem) (u setup, err error) {
 	if p.fields["knots"] == nil {
 		return u, fmt.Errorf("knots are missing; give a list of times, or a grid such as {\"grid\": \"time-uniform\", \"steps\": 20}")
 	}
-	todo, err := parseKnots(p.fields["knots"], schedule)
+	asked, err := parseKnots(p.fields["knots"], schedule)
 	if err != nil {
 		return u, err
 	}
-	solver, err := u.solver(p, &todo)
+	solver, err := u.solver(p, &asked)
 	if err != nil {
 		return u, err
 	}
-	todo.Raw = raw
-	u.problem = todo
+	asked.Raw = raw
+	u.problem = asked
 	s, isSolver := solver.(ode.Solver)
-	if _, adaptive := solver.(ode.Adaptive[float64]); !adaptive && todo.Knots == nil && todo.Steps == 0 {
+	if _, adaptive := solver.(ode.Adaptive[float64]); !adaptive && asked.Knots == nil && asked.Steps == 0 {
 		_, err := one("knots.grid", nil, gridNames()...)
 		return u, err
 	}
@@ -89,22 +89,22 @@ func compile(p *problem) (u setup, err error) {
 		u.control = solver
 		return u, nil
 	}
-	u.plan, err = s.Plan(todo)
+	u.plan, err = s.Plan(asked)
 	return u, err
 }
 
 // solver reads what solves the problem, and may put its knots in another form.
-func (u *setup) solver(p *problem, todo *ode.Problem) (s any, err error) {
+func (u *setup) solver(p *problem, asked *ode.Problem) (s any, err error) {
 	var fields map[string]json.RawMessage
 	if err := value("solver", p.fields["solver"], &fields); err != nil {
 		return nil, err
 	}
 	if raw, ok := fields["published"]; ok && raw[0] == '"' {
-		s, err = u.release(fields, todo)
+		s, err = u.release(fields, asked)
 	} else {
 		var also shared
 		s, err = parseNative("solver", p.fields["solver"], &also)
-		todo.Clip, todo.Scale, todo.Denoise, todo.SingleStart = also.Clip, also.Scale, also.Denoise, also.SingleStart
+		asked.Clip, asked.Scale, asked.Denoise, asked.SingleStart = also.Clip, also.Scale, also.Denoise, also.SingleStart
 	}
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (u *setup) solver(p *problem, todo *ode.Problem) (s any, err error) {
 }
 
 // release reads a published solver.
-func (u *setup) release(fields map[string]json.RawMessage, todo *ode.Problem) (ode.Solver, error) {
+func (u *setup) release(fields map[string]json.RawMessage, asked *ode.Problem) (ode.Solver, error) {
 	for name := range fields {
 		if name != "published" {
 			return nil, unknown("a published solver has the field", name, []string{"published"})
@@ -128,16 +128,16 @@ func (u *setup) release(fields map[string]json.RawMessage, todo *ode.Problem) (o
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasSuffix(name, "/append_zero") && !endsAtZero(*todo) {
+	if strings.HasSuffix(name, "/append_zero") && !endsAtZero(*asked) {
 		return nil, fmt.Errorf("solver.published is %s, but the last knot is not 0; append it, or use the name without /append_zero", name)
 	}
 	u.silent = strings.Contains(name, "_zero_noise")
 	for _, r := range all {
 		if r.name == name {
 			if r.grid {
-				*todo = evenly(*todo)
+				*asked = evenly(*asked)
 			}
-			return r.solver(*todo), nil
+			return r.solver(*asked), nil
 		}
 	}
 	return nil, nil
@@ -321,11 +321,11 @@ func newPrepared[T ode.Float](p *problem, u setup, m exact.Mixture) (engine, err
 }
 
 func (r *prepared[T]) newAdjoint(p *problem, plan *ode.Plan) (*adjoint.Adjoint[T], error) {
-	todo := adjoint.Problem[T]{Plan: plan, Field: r.field, Batch: p.batch, Dim: p.dim, Wrt: []string{"x", "means"}}
+	asked := adjoint.Problem[T]{Plan: plan, Field: r.field, Batch: p.batch, Dim: p.dim, Wrt: []string{"x", "means"}}
 	if p.strategy == "unrolled" {
-		todo.Strategy = adjoint.Unrolled{}
+		asked.Strategy = adjoint.Unrolled{}
 	}
-	return adjoint.New(todo)
+	return adjoint.New(asked)
 }
 
 // graph is the model as a network.
