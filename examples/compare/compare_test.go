@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -134,7 +135,7 @@ func TestAnInterruptEndsTheWork(t *testing.T) {
 func TestFlagsAreChecked(t *testing.T) {
 	for _, args := range [][]string{{"x"}, {"-images", "0"}, {"-out", ""}, {"-judge", "j"}, {"-quality", "-samples", "1000"}, {"-fast"}} {
 		_, err := parse(args, &bytes.Buffer{})
-		require.ErrorAs(t, err, new(usageError), args)
+		require.ErrorAs(t, err, new(command.UsageError), args)
 	}
 	err := run(context.Background(), []string{"-out", filepath.Join(t.TempDir(), "c"), "-model", "nowhere"}, &bytes.Buffer{}, &bytes.Buffer{})
 	require.ErrorIs(t, err, os.ErrNotExist)

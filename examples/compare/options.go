@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+
+	"github.com/ebb-go/ebb/internal/command"
 )
 
 // options are the flags.
@@ -26,10 +28,7 @@ type options struct {
 // gradedBy is the budget that images are sorted by, the middle one: with few evaluations solvers fail, and with many they agree.
 func (o options) gradedBy() int { return len(o.qualityBudgets) / 2 }
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func misuse(format string, v ...any) error { return usageError{fmt.Errorf(format, v...)} }
+func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(format, v...)) }
 
 // parse reads the command line. Help goes to help.
 func parse(args []string, help io.Writer) (options, error) {
@@ -52,7 +51,7 @@ func parse(args []string, help io.Writer) (options, error) {
 			f.PrintDefaults()
 			return o, err
 		}
-		return o, usageError{err}
+		return o, command.Usage(err)
 	}
 	f.Visit(func(f *flag.Flag) { o.set[f.Name] = true })
 	switch {

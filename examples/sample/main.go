@@ -10,30 +10,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/ebb-go/ebb/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second interrupt does not wait
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "sample: interrupted; nothing was written")
-		os.Exit(130)
-	}
-	fmt.Fprintln(os.Stderr, "sample:", err)
-	if errors.As(err, new(usageError)) {
-		fmt.Fprintln(os.Stderr, "-h lists the flags")
-		os.Exit(2)
-	}
-	os.Exit(1)
+	command.Main("sample", "; nothing was written", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -27,10 +28,7 @@ type options struct {
 	samples           int
 }
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func misuse(format string, v ...any) error { return usageError{fmt.Errorf(format, v...)} }
+func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(format, v...)) }
 
 // solvers are the names of -solver.
 var solvers = []struct {
@@ -87,7 +85,7 @@ func parse(args []string, help io.Writer) (options, error) {
 			f.PrintDefaults()
 			return o, err
 		}
-		return o, usageError{err}
+		return o, command.Usage(err)
 	}
 	f.Visit(func(f *flag.Flag) { o.set[f.Name] = true })
 	if f.NArg() > 0 {

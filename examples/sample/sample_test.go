@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 )
@@ -232,7 +233,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		}
 		_, err := call(args...)
 		require.ErrorContains(t, err, row.want)
-		require.Equal(t, row.usage, errors.As(err, new(usageError)), row.want)
+		require.Equal(t, row.usage, errors.As(err, new(command.UsageError)), row.want)
 	}
 	files, err := filepath.Glob("*.png")
 	require.NoError(t, err)

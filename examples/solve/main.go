@@ -38,32 +38,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/ebb-go/ebb/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second interrupt does not wait
-	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "solve: interrupted")
-		os.Exit(130)
-	}
-	fmt.Fprintln(os.Stderr, "solve:", err)
-	if errors.As(err, new(usageError)) {
-		fmt.Fprintln(os.Stderr, "-h lists the flags")
-		os.Exit(2)
-	}
-	os.Exit(1)
+	command.Main("solve", "", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Stdin, os.Stdout)
+	})
 }
-
-// usageError is a mistake on the command line.
-type usageError struct{ error }
 
 // run is the whole program.
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
@@ -78,13 +61,13 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 			f.PrintDefaults()
 			return err
 		}
-		return usageError{err}
+		return command.Usage(err)
 	}
 	switch {
 	case f.NArg() > 0:
-		return usageError{fmt.Errorf("%q is left over; every argument is a flag, and a file is given with -in", f.Args())}
+		return command.Usage(fmt.Errorf("%q is left over; every argument is a flag, and a file is given with -in", f.Args()))
 	case *listed && *path != "":
-		return usageError{errors.New("-in has no effect beside -list; leave one of them out")}
+		return command.Usage(errors.New("-in has no effect beside -list; leave one of them out"))
 	case *listed:
 		return list(out)
 	case *path != "":

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -451,7 +452,7 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, run(context.Background(), []string{"-in", file}, nil, &out))
 	require.Equal(t, 2, strings.Count(out.String(), "\n"))
 	for _, args := range [][]string{{"-list", "-in", file}, {file}, {"-n"}} {
-		require.ErrorAs(t, run(context.Background(), args, nil, &out), new(usageError), args)
+		require.ErrorAs(t, run(context.Background(), args, nil, &out), new(command.UsageError), args)
 	}
 	require.ErrorIs(t, run(context.Background(), []string{"-in", file + "x"}, nil, &out), os.ErrNotExist)
 }

@@ -1,0 +1,51 @@
+// Package command is the frame of the example programs: interrupts, errors and exit codes.
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// UsageError is a mistake on the command line.
+type UsageError struct{ error }
+
+// Unwrap returns what was wrong.
+func (e UsageError) Unwrap() error { return e.error }
+
+// Usage makes a UsageError of err.
+func Usage(err error) error { return UsageError{err} }
+
+// Main runs a program with a context that ends at the first interrupt, and exits: with 0, also after help; with 130 when
+// interrupted, saying so and in what state that leaves things; with 2 after a [UsageError], else with 1. A second
+// interrupt does not wait.
+func Main(name, interrupted string, run func(ctx context.Context) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	err := run(ctx)
+	stop()
+	if code := report(os.Stderr, name, interrupted, err); code != 0 {
+		os.Exit(code)
+	}
+}
+
+func report(w io.Writer, name, interrupted string, err error) int {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintf(w, "%s: interrupted%s\n", name, interrupted)
+		return 130
+	}
+	fmt.Fprintf(w, "%s: %v\n", name, err)
+	if errors.As(err, new(UsageError)) {
+		fmt.Fprintln(w, "-h lists the flags")
+		return 2
+	}
+	return 1
+}
