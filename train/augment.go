@@ -15,6 +15,8 @@ type Augment struct {
 	Shift int
 	// Share of the images that are moved, the others being left as they are; 0 means all.
 	Share float64
+	// Flip exchanges left and right in half of the images.
+	Flip bool
 	// Noise is the standard deviation of Gaussian noise added to each value.
 	Noise float64
 }
@@ -37,7 +39,7 @@ type addresser struct{ seed, step, sample uint64 }
 // Streams of their own keep what is drawn here apart from weights and orders drawn from the same seed: those number
 // their streams by weight and by epoch.
 const (
-	choices  = 1 << 60 // times, dropout, shifts
+	choices  = 1 << 60 // times, dropout, shifts, flips
 	noise    = 2 << 60 // ε
 	blurring = 3 << 60 // of Augment
 )
@@ -52,19 +54,24 @@ func (a addresser) uniform(dst []float64) {
 }
 
 // image writes one image to dst: channel by channel if planar, else as it is stored. u are two uniform numbers for the
-// shift and one for whether there is one.
-func (a Augment) image(dst []float64, d *data.Images, i int, planar bool, from addresser, u []float64) {
+// shift, one for whether there is one, and one for the flip.
+func (a Augment) image(dst []float64, d *data.Images, i int, planar bool, key addresser, u []float64) {
 	dy, dx := 0, 0
 	if a.Shift > 0 && (a.Share == 0 || u[2] < a.Share) {
 		dy, dx = int(u[0]*float64(2*a.Shift+1))-a.Shift, int(u[1]*float64(2*a.Shift+1))-a.Shift
 	}
 	if a.Noise > 0 {
-		rng.Normal(dst, from.seed, blurring|from.step, from.sample)
+		rng.Normal(dst, key.seed, blurring|key.step, key.sample)
 	}
+	flip := a.Flip && u[3] < 0.5
 	src := d.Image(i)
 	for y := range d.Height {
 		for x := range d.Width {
-			at := (min(max(y-dy, 0), d.Height-1)*d.Width + min(max(x-dx, 0), d.Width-1)) * d.Channels
+			from := min(max(x-dx, 0), d.Width-1)
+			if flip {
+				from = d.Width - 1 - from
+			}
+			at := (min(max(y-dy, 0), d.Height-1)*d.Width + from) * d.Channels
 			for c := range d.Channels {
 				to := (y*d.Width+x)*d.Channels + c
 				if planar {

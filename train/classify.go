@@ -51,7 +51,7 @@ func (o Classification) Task(m graph.Model, d *data.Images) (*Task, error) {
 		n, classes := d.Size(), d.Classes
 		for k, i := range b.Indices {
 			from := b.of(k)
-			var u [3]float64
+			var u [4]float64
 			from.uniform(u[:])
 			o.Augment.image(in[0][k*n:(k+1)*n], d, i, planar, from, u[:])
 			want := in[1][k*classes : (k+1)*classes]

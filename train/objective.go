@@ -157,7 +157,7 @@ func (f diffusion) fill(in [][]float64, b Batch) error {
 	want := in[len(in)-1]
 	for k, i := range b.Indices {
 		from := b.of(k)
-		var u [5]float64 // time, dropout, shift
+		var u [6]float64 // time, dropout, shift, flip
 		from.uniform(u[:])
 		t := f.Times.At(f.spec.Schedule, u[0])
 		pt := f.spec.Schedule.At(t)

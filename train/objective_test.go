@@ -192,6 +192,30 @@ func TestShifts(t *testing.T) {
 	require.InDelta(t, n*(0.8+0.2/9), still, 200, "five standard deviations of 38")
 }
 
+// Half of the images are turned round, and a shift of one that is turned repeats the same border.
+func TestFlips(t *testing.T) {
+	d := picture()
+	const n = 4000
+	for _, shift := range []int{0, 1} {
+		task, err := train.Classification{Augment: train.Augment{Flip: true, Shift: shift}}.Task(judge(40), d)
+		require.NoError(t, err)
+		in := inputs(t, task, train.Batch{Indices: make([]int, n)})
+		flipped := 0
+		for k := range n {
+			x := in[0][40*k : 40*k+40]
+			if x[12] > x[16] { // the second row, second and fourth column
+				flipped++
+				if shift == 0 {
+					for i, v := range x {
+						require.Equal(t, float64((i/10*5+4-i%10/2)*2+i%2), v)
+					}
+				}
+			}
+		}
+		require.InDelta(t, n/2, flipped, 160, "five standard deviations of 32")
+	}
+}
+
 func TestNoiseIsAdded(t *testing.T) {
 	d := picture()
 	task, err := train.Classification{Augment: train.Augment{Noise: 0.5}}.Task(judge(2, 4, 5), d)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -13,27 +14,21 @@ import (
 // dataset is what is trained on and what is held out.
 type dataset struct {
 	train, held *data.Images
-	digits      bool
+}
+
+// source is what the flags name: images, those that come apart as a test set if any do, and how the images are cut.
+type source struct {
+	images, test *data.Images
+	cut          func(*data.Images) (data.Parts, error)
 }
 
 // load reads the images that the flags name and takes the part that the network may see.
 func load(o options, out io.Writer) (dataset, error) {
-	all, digits, err := read(o, out)
+	from, err := read(o, out)
 	if err != nil {
 		return dataset{}, err
 	}
-	var parts data.Parts
-	if digits {
-		parts, err = data.DigitsParts(all)
-	} else {
-		if o.held == 0 {
-			o.held = all.N / 5
-		}
-		if o.held >= all.N {
-			return dataset{}, fmt.Errorf("train: -held is %d of %d images; some must be left to train on", o.held, all.N)
-		}
-		parts, err = all.Partition(o.seed, o.held)
-	}
+	parts, err := from.cut(from.images)
 	if err != nil {
 		return dataset{}, err
 	}
@@ -44,49 +39,83 @@ func load(o options, out io.Writer) (dataset, error) {
 	case "b":
 		use = parts.B
 	}
-	set := dataset{digits: digits}
+	all, set := from.images, dataset{held: from.test}
 	if set.train, err = all.Select(use); err != nil {
 		return dataset{}, err
 	}
-	if set.held, err = all.Select(parts.Held); err != nil {
-		return dataset{}, err
+	if set.held == nil {
+		if set.held, err = all.Select(parts.Held); err != nil {
+			return dataset{}, err
+		}
 	}
 	fmt.Fprintf(out, "%d images of %d×%d, %d channels, %d classes: %d to train on, %d held out\n",
 		all.N, all.Height, all.Width, all.Channels, all.Classes, set.train.N, set.held.N)
 	return set, nil
 }
 
-func read(o options, out io.Writer) (m *data.Images, digits bool, err error) {
+// random holds out -held images, or a fifth.
+func (o options) random(all *data.Images) (data.Parts, error) {
+	held := o.held
+	if held == 0 {
+		held = all.N / 5
+	}
+	if held >= all.N {
+		return data.Parts{}, fmt.Errorf("train: -held is %d of %d images; some must be left to train on", held, all.N)
+	}
+	return all.Partition(o.seed, held)
+}
+
+func read(o options, out io.Writer) (source, error) {
 	info, err := os.Stat(o.data)
 	if err != nil {
-		return nil, false, fmt.Errorf("train: -data: %w", err)
+		return source{}, fmt.Errorf("train: -data: %w", err)
 	}
 	var height, width int
 	if o.size != "" {
 		if n, err := fmt.Sscanf(o.size, "%dx%d", &height, &width); n != 2 || err != nil || height < 1 || width < 1 || fmt.Sprintf("%dx%d", height, width) != o.size {
-			return nil, false, fmt.Errorf("train: -size is %q; height and width are written as 8x8", o.size)
+			return source{}, fmt.Errorf("train: -size is %q; height and width are written as 8x8", o.size)
 		}
 	}
 	csv := strings.HasSuffix(strings.TrimSuffix(o.data, ".gz"), ".csv")
 	if o.labels != "" && (csv || info.IsDir()) {
-		return nil, false, errors.New("train: -labels is for IDX files alone; CSV files have labels in their lines, folders in their names")
+		return source{}, errors.New("train: -labels is for IDX files alone; CSV files have labels in their lines, folders in their names")
 	}
-	switch {
-	case info.IsDir():
+	if info.IsDir() {
+		from, err := readMNIST(o, out)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return from, err
+		}
 		m, fit, err := data.PNGFolder(o.data, data.FitOptions{Height: height, Width: width})
 		if err == nil {
 			fmt.Fprintln(out, fit)
 		}
-		return m, false, err
-	case !csv:
+		return source{images: m, cut: o.random}, err
+	}
+	if !csv {
 		m, err := data.IDXFiles(o.data, o.labels)
-		return m, false, err
+		return source{images: m, cut: o.random}, err
 	}
 	if m, err := data.Digits(o.data); err == nil {
-		return m, true, nil
+		return source{images: m, cut: data.DigitsParts}, nil
 	} else if o.size == "" {
-		return nil, false, fmt.Errorf("train: -size is missing: a CSV file does not tell height and width; and it is not the UCI digits: %w", err)
+		return source{}, fmt.Errorf("train: -size is missing: a CSV file does not tell height and width; and it is not the UCI digits: %w", err)
 	}
-	m, err = data.CSVFile(o.data, height, width, o.white)
-	return m, false, err
+	m, err := data.CSVFile(o.data, height, width, o.white)
+	return source{images: m, cut: o.random}, err
+}
+
+// readMNIST reads a folder of four IDX files, whose test images are those held out.
+func readMNIST(o options, out io.Writer) (source, error) {
+	train, test, err := data.Fashion(o.data)
+	if err == nil {
+		fmt.Fprintln(out, "Fashion-MNIST, by the sums of its files")
+		return source{train, test, data.FashionParts}, nil
+	}
+	if train, test, err = data.IDXFolder(o.data); err != nil {
+		return source{}, err
+	}
+	if o.held != 0 {
+		return source{}, fmt.Errorf("train: -held is %d, and %s has test images of its own: they are held out", o.held, o.data)
+	}
+	return source{train, test, func(m *data.Images) (data.Parts, error) { return m.Partition(o.seed, 0) }}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 	"github.com/ebb-go/ebb/train"
+	"github.com/ebb-go/ebb/train/data"
 )
 
 const (
@@ -41,25 +42,27 @@ type point struct {
 	loss float64
 }
 
+// large says whether images have more than 16 pixels a side: networks for them have other defaults.
+func large(d *data.Images) bool { return max(d.Height, d.Width) > 16 }
+
 // network makes the network that the flags describe, and its task.
 func network(o options, set dataset) (graph.Model, *train.Task, error) {
 	d := set.train
-	augment := train.Augment{Shift: o.shift, Share: o.share, Noise: o.noise}
+	augment := train.Augment{Shift: o.shift, Share: o.share, Flip: o.flip, Noise: o.noise}
 	if o.classifier != "" {
-		c := models.ClassifierConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Patch: o.patch, Classes: d.Classes, Hidden: 24, Features: 64, Depth: 1}
-		if o.classifier == "b" {
-			c.Hidden, c.Features, c.Depth = 16, 48, 2
-		}
-		c.Features, c.Depth = cmp.Or(o.width, c.Features), cmp.Or(o.depth, c.Depth)
-		m, err := models.NewClassifier(c)
+		m, err := classifier(o, d)
 		if err != nil {
 			return nil, nil, err
 		}
 		task, err := train.Classification{Smoothing: 0.05, Augment: augment}.Task(m, d)
 		return m, task, err
 	}
-	c := models.DiTConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Patch: o.patch, Hidden: cmp.Or(o.width, 64), Depth: cmp.Or(o.depth, 4), Heads: o.heads,
-		TimeFeatures: 64, Prediction: ode.FlowVelocity, Schedule: ode.Flow{}}
+	c := models.DiTConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Patch: 2, Hidden: 64, Depth: 4, TimeFeatures: 64,
+		Heads: o.heads, Prediction: ode.FlowVelocity, Schedule: ode.Flow{}}
+	if large(d) {
+		c.Patch, c.Hidden, c.Depth, c.TimeFeatures = 4, 128, 6, 256
+	}
+	c.Patch, c.Hidden, c.Depth, c.TimeFeatures = cmp.Or(o.patch, c.Patch), cmp.Or(o.width, c.Hidden), cmp.Or(o.depth, c.Depth), cmp.Or(o.features, c.TimeFeatures)
 	objective := train.Diffusion{Augment: augment}
 	if d.Labels != nil {
 		c.Classes, c.Condition, objective.Dropout = d.Classes, c.Hidden, o.dropout
@@ -74,6 +77,31 @@ func network(o options, set dataset) (graph.Model, *train.Task, error) {
 	}
 	task, err := objective.Task(labelled, d)
 	return m, task, err
+}
+
+// classifier makes classifier a or b: of patches for small images, else of convolutions, so that a garment may be where it
+// likes. The two differ in shape.
+func classifier(o options, d *data.Images) (graph.Model, error) {
+	if o.features != 0 {
+		return nil, fmt.Errorf("train: -features is %d, and a classifier has no time; leave it out", o.features)
+	}
+	if large(d) {
+		if o.depth != 0 || o.patch != 0 {
+			return nil, fmt.Errorf("train: -depth %d and -patch %d have no effect on the classifier of images of %d×%d; leave them out", o.depth, o.patch, d.Height, d.Width)
+		}
+		c := models.ConvNetConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Stages: []int{24, 48}, Features: 96, Norm: true, Classes: d.Classes}
+		if o.classifier == "b" {
+			c.Stages, c.Features = []int{16, 32, 64}, 64
+		}
+		c.Features = cmp.Or(o.width, c.Features)
+		return models.NewConvNet(c)
+	}
+	c := models.ClassifierConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Patch: cmp.Or(o.patch, 2), Classes: d.Classes, Hidden: 24, Features: 64, Depth: 1}
+	if o.classifier == "b" {
+		c.Hidden, c.Features, c.Depth = 16, 48, 2
+	}
+	c.Features, c.Depth = cmp.Or(o.width, c.Features), cmp.Or(o.depth, c.Depth)
+	return models.NewClassifier(c)
 }
 
 func newJob(o options, set dataset, m graph.Model, task *train.Task, out io.Writer) (*job, error) {

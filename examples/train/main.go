@@ -3,7 +3,8 @@
 //
 //	go run ./examples/train -data testdata/digits/digits.csv.gz -out /tmp/digits
 //	go run ./examples/train -data testdata/digits/digits.csv.gz -out /tmp/judge -classifier b
-//	go run ./examples/train -data t10k-images-idx3-ubyte.gz -labels t10k-labels-idx1-ubyte.gz -out /tmp/fashion -patch 4
+//	go run ./examples/train -data /usr/share/datasets/fashion-mnist -out /tmp/fashion
+//	go run ./examples/train -data t10k-images-idx3-ubyte.gz -labels t10k-labels-idx1-ubyte.gz -out /tmp/few
 //	go run ./examples/train -data my/pictures -size 16x16 -out /tmp/mine
 //
 // It writes model.safetensors (which models.Load reads), checkpoint.safetensors, losses.csv, loss.png and, for a flow,
@@ -51,6 +52,8 @@ type options struct {
 	share, noise       float64
 	width, depth       int
 	heads, patch       int
+	features           int
+	flip               bool
 	seed               uint64
 	dtype              string
 	classifier         string
@@ -62,11 +65,11 @@ func parse(args []string, help io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("train", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.StringVar(&o.data, "data", "", "images: a CSV file of one image a line with its label last, an IDX file, or a folder of PNG files (a subfolder a class)")
+	f.StringVar(&o.data, "data", "", "images: a CSV file of one image a line with its label last, an IDX file, a folder of MNIST's four IDX files, or a folder of PNG files (a subfolder a class)")
 	f.StringVar(&o.labels, "labels", "", "labels of an IDX file of images")
 	f.StringVar(&o.size, "size", "", "height x width, as 8x8: of the images of a CSV file, or to fit PNG files to")
 	f.IntVar(&o.white, "white", 16, "value of white in a CSV file")
-	f.IntVar(&o.held, "held", 0, "images not to train on (default: a fifth; for the UCI digits always their fixed 360)")
+	f.IntVar(&o.held, "held", 0, "images not to train on (default: a fifth; for the UCI digits always their fixed 360, for MNIST's files always the test images)")
 	f.StringVar(&o.out, "out", "", "folder to write to; it is made if need be")
 	f.IntVar(&o.steps, "steps", 4000, "training steps")
 	f.IntVar(&o.batch, "batch", 64, "images a step")
@@ -76,12 +79,14 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.Float64Var(&o.average, "average", 0.999, "decay of the average of the weights, which is what is saved")
 	f.Float64Var(&o.dropout, "dropout", 0.1, "share of labels dropped, for guidance")
 	f.IntVar(&o.shift, "shift", 0, "move images by up to so many pixels")
+	f.BoolVar(&o.flip, "flip", false, "exchange left and right in half of the images")
 	f.Float64Var(&o.share, "share", 0, "share of the images that are moved; 0 is all")
 	f.Float64Var(&o.noise, "noise", 0, "standard deviation of noise added to images, whose values go from -1 to 1")
-	f.IntVar(&o.width, "width", 0, "width of the network (default 64; classifiers 64 and 48)")
-	f.IntVar(&o.depth, "depth", 0, "blocks of the network (default 4; classifiers 1 and 2)")
+	f.IntVar(&o.width, "width", 0, "width of the network (default 64, and 128 for images of more than 16 pixels a side; classifiers have shapes of their own)")
+	f.IntVar(&o.depth, "depth", 0, "blocks of the network (default 4, and 6 for images of more than 16 pixels a side)")
 	f.IntVar(&o.heads, "heads", 4, "attention heads")
-	f.IntVar(&o.patch, "patch", 2, "side of a patch in pixels")
+	f.IntVar(&o.patch, "patch", 0, "side of a patch in pixels (default 2, and 4 for images of more than 16 pixels a side)")
+	f.IntVar(&o.features, "features", 0, "sinusoids of the time (default 64, and 256 for images of more than 16 pixels a side)")
 	f.Uint64Var(&o.seed, "seed", 1, "of everything random")
 	f.StringVar(&o.dtype, "dtype", "f32", "of model.safetensors: f32, f16 or bf16")
 	f.StringVar(&o.classifier, "classifier", "", "train a classifier instead: a or b, which differ in shape and learn from different halves")
@@ -117,7 +122,7 @@ func (o options) check() error {
 		name       string
 		v, atLeast int
 	}{{"white", o.white, 1}, {"held", o.held, 0}, {"steps", o.steps, 1}, {"batch", o.batch, 1}, {"every", o.every, 1}, {"shift", o.shift, 0},
-		{"width", o.width, 0}, {"depth", o.depth, 0}, {"heads", o.heads, 1}, {"patch", o.patch, 1}} {
+		{"width", o.width, 0}, {"depth", o.depth, 0}, {"heads", o.heads, 1}, {"patch", o.patch, 0}, {"features", o.features, 0}} {
 		demand(f.v >= f.atLeast, "-%s is %d; it must be at least %d", f.name, f.v, f.atLeast)
 	}
 	for _, f := range []struct {

@@ -170,7 +170,8 @@ func TestErrors(t *testing.T) {
 		{"-width is -1", small(dir, "-width", "-1")},
 		{"-depth is -1", small(dir, "-depth", "-1")},
 		{"-heads is 0", small(dir, "-heads", "0")},
-		{"-patch is 0", small(dir, "-patch", "0")},
+		{"-patch is -1", small(dir, "-patch", "-1")},
+		{"-features is -1", small(dir, "-features", "-1")},
 		{"-rate is NaN", small(dir, "-rate", "NaN")},
 		{"-decay is -1", small(dir, "-decay", "-1")},
 		{"-average is 1", small(dir, "-average", "1")},
@@ -199,4 +200,55 @@ func TestErrors(t *testing.T) {
 	var out bytes.Buffer
 	require.True(t, errors.Is(run(context.Background(), []string{"-help"}, &out), flag.ErrHelp))
 	require.Contains(t, out.String(), "-classifier")
+}
+
+// fashionFiles writes a folder as MNIST comes in: noisy images, brighter at the top in class 1.
+func fashionFiles(t *testing.T, side, train, test int) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name string, n int) {
+		images := append([]byte{0, 0, 8, 3, 0, 0, 0, byte(n), 0, 0, 0, byte(side), 0, 0, 0, byte(side)}, make([]byte, n*side*side)...)
+		labels := append([]byte{0, 0, 8, 1, 0, 0, 0, byte(n)}, make([]byte, n)...)
+		for i := range n {
+			labels[8+i] = byte(i % 2)
+			for j := range side * side {
+				images[16+i*side*side+j] = byte((i*7+j*13)%64 + 150*(i%2)*(1-2*j/(side*side)))
+			}
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+"-images-idx3-ubyte"), images, 0o666))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+"-labels-idx1-ubyte"), labels, 0o666))
+	}
+	write("train", train)
+	write("t10k", test)
+	return dir
+}
+
+// A folder of IDX files has its test images held out; images of its size get larger patches and judges of convolutions.
+func TestFolderOfIDXFiles(t *testing.T) {
+	files, dir, judge := fashionFiles(t, 20, 48, 10), t.TempDir(), t.TempDir()
+	var out bytes.Buffer
+	require.NoError(t, run(context.Background(), []string{"-data", files, "-out", dir, "-steps", "2", "-batch", "4", "-width", "8", "-depth", "1"}, &out))
+	require.Contains(t, out.String(), "48 images of 20×20, 1 channels, 2 classes: 48 to train on, 10 held out")
+	m, _, _, err := models.Load[float32](filepath.Join(dir, modelFile))
+	require.NoError(t, err)
+	c := m.(*models.DiT).Config()
+	require.Equal(t, []int{4, 8, 1, 256}, []int{c.Patch, c.Hidden, c.Depth, c.TimeFeatures})
+
+	out.Reset()
+	require.NoError(t, run(context.Background(), []string{"-data", files, "-out", judge, "-steps", "20", "-batch", "8", "-classifier", "b", "-flip"}, &out))
+	require.Contains(t, out.String(), "24 to train on, 10 held out")
+	require.Contains(t, out.String(), "right on 100.0 % of 10 held-out images")
+	m, _, _, err = models.Load[float32](filepath.Join(judge, modelFile))
+	require.NoError(t, err)
+	require.IsType(t, &models.ConvNet{}, m)
+
+	bad := func(want string, args ...string) {
+		t.Helper()
+		require.ErrorContains(t, run(context.Background(), append([]string{"-data", files, "-out", t.TempDir()}, args...), io.Discard), want)
+	}
+	bad("-held is 3, and", "-held", "3")
+	bad("-depth 2 and -patch 0", "-classifier", "a", "-depth", "2")
+	bad("-features is 8, and", "-classifier", "a", "-features", "8")
+	require.NoError(t, os.Remove(filepath.Join(files, "t10k-images-idx3-ubyte")))
+	bad("t10k-images-idx3-ubyte[.gz] is missing; a folder of IDX files has")
 }

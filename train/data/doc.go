@@ -4,7 +4,9 @@
 // the other, each height × width × channels row-major. Grey data keep the
 // polarity of the digits and of Fashion-MNIST: background −1, ink +1.
 //
-//	IDX, IDXFiles      MNIST and Fashion-MNIST as they are distributed
+//	IDX, IDXFiles      images and labels in the format of MNIST
+//	IDXFolder          MNIST, and the sets made after it, as they are distributed
+//	Fashion            the 70 000 images of Fashion-MNIST, checked by their sums
 //	CSV, CSVFile       one image a line, label last (the UCI digits)
 //	PNGFolder          your own pictures, a subfolder a class
 //	Digits             the 1797 digits of testdata, checked by their sum
