@@ -5,7 +5,7 @@
 // Sets are [Features]: one row a sample, which may be pixels or, better, what a
 // classifier that took no part in the training sees in them.
 //
-//	Frechet           distance of two Gaussians fitted to the sets; 0 is best
+//	Frechet, Moments  distance of two Gaussians fitted to the sets; 0 is best
 //	SlicedW2          Wasserstein distance averaged over directions
 //	MMD, MMDGradient  kernel distance, also as a training loss
 //	MMDTest           are these two sets from one distribution? a p-value

@@ -31,10 +31,38 @@ func Frechet(a, b Features) (float64, error) {
 	if err := checkPair("first set", a, 2, "second set", b, 2); err != nil {
 		return 0, err
 	}
-	meanA, rootA := moments(a)
-	meanB, rootB := moments(b)
+	return moments(a).Frechet(moments(b))
+}
+
+// Moments are what [Frechet] looks at in a set, and can be kept in its place: for
+// a set of N samples of D numbers its mean, and a root R of its (n−1) covariance,
+// RᵀR, of at most D rows of D, row-major.
+type Moments struct {
+	N, D       int
+	Mean, Root []float64
+}
+
+// MomentsOf takes the moments of at least two samples.
+func MomentsOf(f Features) (Moments, error) {
+	if err := f.check("set", 2); err != nil {
+		return Moments{}, err
+	}
+	return moments(f), nil
+}
+
+// Frechet is the distance to another set, as [Frechet] defines it. Moments of
+// other shapes or dimensions than they claim, or with values that are not finite,
+// are an error.
+func (m Moments) Frechet(o Moments) (float64, error) {
+	if err := errors.Join(m.check(), o.check()); err != nil {
+		return 0, err
+	}
+	if m.D != o.D {
+		return 0, fmt.Errorf("measure: moments of %d and of %d dimensions cannot be compared", m.D, o.D)
+	}
+	a, b := mat.NewDense(len(m.Root)/m.D, m.D, m.Root), mat.NewDense(len(o.Root)/o.D, o.D, o.Root)
 	var cross mat.Dense
-	cross.Mul(rootA, rootB.T())
+	cross.Mul(a, b.T())
 	var svd mat.SVD
 	if !svd.Factorize(&cross, mat.SVDNone) {
 		return 0, errors.New("measure: Fréchet distance: the singular values did not converge; scale the features to ordinary size")
@@ -43,40 +71,54 @@ func Frechet(a, b Features) (float64, error) {
 	for _, s := range svd.Values(nil) {
 		overlap += s
 	}
-	d := squaredDistance(meanA, meanB) + squaredNorm(rootA) + squaredNorm(rootB) - 2*overlap
+	d := squaredDistance(m.Mean, o.Mean) + squaredNorm(a) + squaredNorm(b) - 2*overlap
 	if math.IsNaN(d) || math.IsInf(d, 0) {
 		return 0, fmt.Errorf("measure: Fréchet distance is %v: the features are too large for float64", d)
 	}
 	return max(0, d), nil
 }
 
-// moments gives the mean and a root R of the covariance, RᵀR = C, of at most D rows.
-func moments(f Features) (mean []float64, root *mat.Dense) {
-	mean = make([]float64, f.D)
-	for i := range f.N {
-		for k, v := range f.Row(i) {
-			mean[k] += v
+func (m Moments) check() error {
+	if m.D < 1 || len(m.Mean) != m.D || len(m.Root) == 0 || len(m.Root)%m.D != 0 {
+		return fmt.Errorf("measure: moments of %d dimensions have a mean of %d and a root of %d numbers", m.D, len(m.Mean), len(m.Root))
+	}
+	for _, part := range [][]float64{m.Mean, m.Root} {
+		for _, v := range part {
+			if v-v != 0 {
+				return fmt.Errorf("measure: moments with the value %v", v)
+			}
 		}
 	}
-	for k := range mean {
-		mean[k] /= float64(f.N)
+	return nil
+}
+
+func moments(f Features) Moments {
+	m := Moments{N: f.N, D: f.D, Mean: make([]float64, f.D)}
+	for i := range f.N {
+		for k, v := range f.Row(i) {
+			m.Mean[k] += v
+		}
+	}
+	for k := range m.Mean {
+		m.Mean[k] /= float64(f.N)
 	}
 	centred := mat.NewDense(f.N, f.D, nil)
 	scale := 1 / math.Sqrt(float64(f.N-1))
 	for i := range f.N {
 		row := centred.RawRowView(i)
 		for k, v := range f.Row(i) {
-			row[k] = (v - mean[k]) * scale
+			row[k] = (v - m.Mean[k]) * scale
 		}
 	}
-	if f.N <= f.D {
-		return mean, centred
+	if f.N > f.D {
+		var qr mat.QR
+		qr.Factorize(centred)
+		var r mat.Dense
+		qr.RTo(&r)
+		centred = mat.DenseCopyOf(r.Slice(0, f.D, 0, f.D))
 	}
-	var qr mat.QR
-	qr.Factorize(centred)
-	var r mat.Dense
-	qr.RTo(&r)
-	return mean, mat.DenseCopyOf(r.Slice(0, f.D, 0, f.D))
+	m.Root = centred.RawMatrix().Data
+	return m
 }
 
 func squaredNorm(m *mat.Dense) float64 {

@@ -64,3 +64,34 @@ func TestFrechetInvariances(t *testing.T) {
 	_, err = Frechet(scaled(a, 1e200), b)
 	require.Error(t, err)
 }
+
+// Moments stand in for their set, and broken ones are refused.
+func TestMomentsStandInForTheirSet(t *testing.T) {
+	for _, n := range []int{2, 5, 40} { // fewer samples than dimensions, and more
+		a, b := normal(n, 6, 1), scaled(normal(30, 6, 2), 2)
+		ma, err := MomentsOf(a)
+		require.NoError(t, err)
+		mb, err := MomentsOf(b)
+		require.NoError(t, err)
+		require.Equal(t, []int{n, 6}, []int{ma.N, ma.D})
+		require.Len(t, ma.Root, 6*min(n, 6))
+		d, err := ma.Frechet(mb)
+		require.NoError(t, err)
+		require.Equal(t, frechet(t, a, b), d)
+	}
+	_, err := MomentsOf(normal(1, 3, 1))
+	require.Error(t, err)
+	good, err := MomentsOf(normal(5, 2, 1))
+	require.NoError(t, err)
+	for want, bad := range map[string]Moments{
+		"of 2 and of 1 dimensions":                {N: 2, D: 1, Mean: []float64{0}, Root: []float64{1}},
+		"a mean of 1 and a root of 4":             {N: 2, D: 2, Mean: []float64{0}, Root: make([]float64, 4)},
+		"a mean of 2 and a root of 3":             {N: 2, D: 2, Mean: make([]float64, 2), Root: make([]float64, 3)},
+		"moments of 0 dimensions":                 {},
+		"with the value NaN":                      {N: 2, D: 2, Mean: []float64{0, math.NaN()}, Root: make([]float64, 4)},
+		"the features are too large for float64": {N: 2, D: 2, Mean: []float64{0, 1e200}, Root: make([]float64, 4)},
+	} {
+		_, err := good.Frechet(bad)
+		require.ErrorContains(t, err, want)
+	}
+}
