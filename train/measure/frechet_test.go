@@ -84,11 +84,11 @@ func TestMomentsStandInForTheirSet(t *testing.T) {
 	good, err := MomentsOf(normal(5, 2, 1))
 	require.NoError(t, err)
 	for want, bad := range map[string]Moments{
-		"of 2 and of 1 dimensions":                {N: 2, D: 1, Mean: []float64{0}, Root: []float64{1}},
-		"a mean of 1 and a root of 4":             {N: 2, D: 2, Mean: []float64{0}, Root: make([]float64, 4)},
-		"a mean of 2 and a root of 3":             {N: 2, D: 2, Mean: make([]float64, 2), Root: make([]float64, 3)},
-		"moments of 0 dimensions":                 {},
-		"with the value NaN":                      {N: 2, D: 2, Mean: []float64{0, math.NaN()}, Root: make([]float64, 4)},
+		"of 2 and of 1 dimensions":               {N: 2, D: 1, Mean: []float64{0}, Root: []float64{1}},
+		"a mean of 1 and a root of 4":            {N: 2, D: 2, Mean: []float64{0}, Root: make([]float64, 4)},
+		"a mean of 2 and a root of 3":            {N: 2, D: 2, Mean: make([]float64, 2), Root: make([]float64, 3)},
+		"moments of 0 dimensions":                {},
+		"with the value NaN":                     {N: 2, D: 2, Mean: []float64{0, math.NaN()}, Root: make([]float64, 4)},
 		"the features are too large for float64": {N: 2, D: 2, Mean: []float64{0, 1e200}, Root: make([]float64, 4)},
 	} {
 		_, err := good.Frechet(bad)
