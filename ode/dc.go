@@ -49,13 +49,10 @@ func (d DC) Plan(p Problem) (*Plan, error) {
 }
 
 func (d DC) order() int {
-	switch {
-	case slices.ContainsFunc(d.Ratios, func(r float64) bool { return r != 1 }):
+	if slices.ContainsFunc(d.Ratios, func(r float64) bool { return r != 1 }) {
 		return 1
-	case d.NoCorrector:
-		return d.Order
 	}
-	return d.Order + 1
+	return d.UniPC.order()
 }
 
 func (d DC) emit(a *Assembler) {
@@ -97,9 +94,8 @@ func (d DC) emit(a *Assembler) {
 		x = a.Combine(append(first, a.Slopes(t, used, d.weights(kind, s, t, order)...)...)...)
 		if i+1 < a.Len() {
 			m := a.Predict(x, t, kind)
-			if s.Inside() && t.Inside() && !d.NoCorrector {
-				used = append(used, m)
-				x = a.Combine(append(first, a.Slopes(t, used, d.weights(kind, s, t, order+1)...)...)...)
+			if s.Inside() && t.Inside() && d.corrects(i) {
+				x = a.Combine(append(first, d.corrector(a, kind, t, append(used, m))...)...)
 			}
 			ms = a.Remember(m, ms, max(d.Order, d.Points))
 		}

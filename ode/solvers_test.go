@@ -60,6 +60,11 @@ func methods() []method {
 		{"UniPC-3", ode.UniPC{Order: 3}, 2, true, false},
 		{"UniPC-3 noise", ode.UniPC{Order: 3, Noise: true}, 2, true, false},
 		{"UniP-2 B1", ode.UniPC{B: ode.B1, NoCorrector: true}, 1, true, false},
+		{"UniPC-1 vary", ode.UniPC{Order: 1, B: ode.Vary}, 0, true, false},
+		{"UniPC-2 vary", ode.UniPC{B: ode.Vary}, 1, true, false},
+		{"UniPC-2 vary published", ode.UniPC{B: ode.Vary, Published: true}, 1, true, true},
+		{"UniPC-3 vary published", ode.UniPC{Order: 3, B: ode.Vary, Published: true}, 2, true, true},
+		{"UniP-2 vary", ode.UniPC{B: ode.Vary, NoCorrector: true}, 1, true, true},
 		{"UniP-4", ode.UniPC{Order: 4, NoCorrector: true}, 3, true, false},
 		{"O-BELM", ode.OBELM{}, 1, true, false},
 	}, families()...)

@@ -1,15 +1,20 @@
 package ode
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // B is the function B(h) of [UniPC]. It matters only where a single slope is fitted to one equation: in a predictor of
 // order 2 and a corrector of order 1. Elsewhere it cancels.
 type B int
 
-// The two functions of the paper, for the data prediction; the noise prediction has the other sign of h.
+// The two functions of the paper, for the data prediction; the noise prediction has the other sign of h. The third is the
+// variant with varying coefficients.
 const (
-	B2 B = iota // 1 − e^{−h}
-	B1          // h
+	B2   B = iota // 1 − e^{−h}
+	B1            // h
+	Vary          // none: a single slope too has the weight that integrates it exactly, h φ_2
 )
 
 // UniPC predicts the state with the latest Order predictions, asks the network there, and corrects the state with the
@@ -20,16 +25,16 @@ const (
 // where the polynomial goes through Order predictions in the predictor, and through one more, that at t, in the
 // corrector. With Noise it is the noise prediction and the form of [DPM].
 //
-// Order p + 1, and p without the corrector. NFE n: the last step is not corrected, nor are steps from α = 0 and to σ =
-// 0, which are first order. A run starts with lower orders.
+// Order p + 1, and p without the corrector, be it in a share of the steps. NFE n: the last step is not corrected, nor are
+// steps from α = 0 and to σ = 0, which are first order. A run starts with lower orders.
 //
-// Errors: Order outside 1 to 4.
+// Errors: Order outside 1 to 4; options that have no effect on each other, as said at each field.
 //
 // Source: Zhao et al. 2023, arXiv 2302.04867, algorithms 1 and 2.
 //
 // Differs from reference: orders are lowered at the end only with LowerFinal, which the release does by default. The
-// variant with varying coefficients is left out, since above order 1 its predictor is the above, and the release's
-// corrector is wrong.
+// corrector of the release's vary_coeff takes the new prediction in once, with the coefficient of another derivative, and
+// the highest derivative not at all, which leaves order 1; here it is whole unless Published.
 type UniPC struct {
 	Order int // p; 0 means 2
 	B     B
@@ -37,6 +42,11 @@ type UniPC struct {
 
 	// NoCorrector leaves the predictor alone: UniP.
 	NoCorrector bool
+	// Uncorrected are the numbers of steps, from 0, that only the predictor takes. With strong guidance the first ones do
+	// better so.
+	Uncorrected []int
+	// Published reproduces the release's corrector of Vary from order 2 on. Its order is 1.
+	Published bool
 	// LowerFinal lowers p in the last steps to 2 and 1, which steadies very short runs.
 	LowerFinal bool
 }
@@ -46,20 +56,9 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 	if c.Order == 0 {
 		c.Order = 2
 	}
-	order := c.Order + 1
-	if c.NoCorrector {
-		order--
-	}
-	return Assemble(p, c.name(), order, func(a *Assembler) {
-		if c.Order < 1 || c.Order > 4 {
-			a.Fail("Order is %d; 1 to 4 exist", c.Order)
-		}
-		if c.B != B1 && c.B != B2 {
-			a.Fail("B is %d; B1 and B2 exist", c.B)
-		}
-		if c.Order == 1 && (c.LowerFinal || c.NoCorrector && c.B != B2) {
-			a.Fail("at Order 1 there is nothing for LowerFinal to lower, and without the corrector no slope for B; leave them out")
-		}
+	c.Uncorrected = slices.Clone(c.Uncorrected)
+	return Assemble(p, c.name(), c.order(), func(a *Assembler) {
+		c.check(a)
 		kind := Data
 		if c.Noise {
 			kind = Noise
@@ -89,9 +88,8 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 			x = a.Combine(append(first, a.Slopes(t, used, c.weights(kind, s, t, order)...)...)...)
 			if i+1 < a.Len() {
 				m := a.Predict(x, t, kind)
-				if s.Inside() && t.Inside() && !c.NoCorrector {
-					used = append(used[:order:order], m)
-					x = a.Combine(append(first, a.Slopes(t, used, c.weights(kind, s, t, order+1)...)...)...)
+				if s.Inside() && t.Inside() && c.corrects(i) {
+					x = a.Combine(append(first, c.corrector(a, kind, t, append(used[:order:order], m))...)...)
 				}
 				ms = a.Remember(m, ms, c.Order)
 			}
@@ -101,11 +99,63 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 	})
 }
 
+func (c UniPC) order() int {
+	switch {
+	case c.Published:
+		return 1
+	case c.NoCorrector || len(c.Uncorrected) > 0:
+		return c.Order
+	}
+	return c.Order + 1
+}
+
+func (c UniPC) check(a *Assembler) {
+	switch {
+	case c.Order < 1 || c.Order > 4:
+		a.Fail("Order is %d; 1 to 4 exist", c.Order)
+	case c.B < B2 || c.B > Vary:
+		a.Fail("B is %d; B1, B2 and Vary exist", c.B)
+	case c.Order == 1 && (c.LowerFinal || c.NoCorrector && c.B != B2):
+		a.Fail("at Order 1 there is nothing for LowerFinal to lower, and without the corrector no slope for B; leave them out")
+	case c.Published && (c.B != Vary || c.NoCorrector || c.Order == 1):
+		a.Fail("Published differs in the corrector of B Vary from Order 2 on; leave it out")
+	case c.NoCorrector && c.Uncorrected != nil:
+		a.Fail("steps %v are Uncorrected, but with NoCorrector all are; leave one of them out", c.Uncorrected)
+	}
+	for k, i := range c.Uncorrected {
+		if i < 0 || i >= a.Len()-1 || slices.Contains(c.Uncorrected[:k], i) {
+			a.Fail("Uncorrected is %v; the steps that are corrected are 0 to %d, each to be named once", c.Uncorrected, a.Len()-2)
+		} else if !a.Node(i).Inside() || !a.Node(i+1).Inside() {
+			a.Fail("step %d is among Uncorrected, but steps from α = 0 and to σ = 0 never are corrected; leave it out", i)
+		}
+	}
+}
+
+func (c UniPC) corrects(step int) bool {
+	return !c.NoCorrector && !slices.Contains(c.Uncorrected, step)
+}
+
+// corrector are the slopes through the predictions used, the last of which is at the end of the step.
+func (c UniPC) corrector(a *Assembler, kind Prediction, t Node, used []Estimate) []Term {
+	p, s := len(used)-1, used[0].At
+	if !c.Published || p == 1 {
+		return a.Slopes(t, used, c.weights(kind, s, t, p+1)...)
+	}
+	// The loop over derivatives stops one short of the p-th, and the new prediction is left with the coefficient of the
+	// last one in the loop, by the weight of the p-th.
+	terms := a.Slopes(t, used, taylor(kind, s, t, p-1)...)
+	w := taylor(kind, s, t, p)
+	share := a.Slopes(t, used, append(make([]float64, p-2), w[p-1]/float64(p))...)[p].C
+	terms[0].C += terms[p].C - share
+	terms[p].C = share
+	return terms
+}
+
 // weights are those of the n−1 slopes of a polynomial through n predictions. A single slope is weighted with ½ B,
 // whether the second prediction is an old one or that at t.
 func (c UniPC) weights(kind Prediction, s, t Node, n int) []float64 {
 	switch {
-	case n != 2:
+	case n != 2 || c.B == Vary:
 		return taylor(kind, s, t, n-1)
 	case c.B == B2:
 		return []float64{Weight(kind, s, t, 0) / 2}
@@ -123,7 +173,8 @@ func (c UniPC) name() string {
 	for _, o := range []struct {
 		set  bool
 		text string
-	}{{c.B == B1, ", B1"}, {c.Noise, ", noise"}, {c.LowerFinal, ", lower final"}} {
+	}{{c.B == B1, ", B1"}, {c.B == Vary, ", vary"}, {c.Noise, ", noise"}, {c.Uncorrected != nil, fmt.Sprintf(", uncorrected %v", c.Uncorrected)},
+		{c.Published, ", published"}, {c.LowerFinal, ", lower final"}} {
 		if o.set {
 			name += o.text
 		}

@@ -26,7 +26,7 @@ func TestUSFHasOtherSolversAsSpecialCases(t *testing.T) {
 	problem := func(n int, zero bool) ode.Problem {
 		return ode.Problem{Schedule: s, Raw: ode.Velocity, From: .8, To: .05, Steps: n, Grid: ode.LogSNR{}, AppendZero: zero}
 	}
-	var solvers []ode.Solver
+	solvers := []ode.Solver{ode.DDIM{}}
 	for _, d := range []ode.DPMpp{
 		{Order: 1}, {}, {Correction: ode.Taylor}, {Order: 3}, {Order: 3, Correction: ode.Taylor}, {LowerFinal: true}, {Order: 3, LowerFinal: true},
 		{Order: 1, Single: true}, {Single: true}, {Single: true, Correction: ode.Taylor}, {Order: 3, Single: true}, {Order: 3, Single: true, Correction: ode.Taylor},
@@ -36,6 +36,7 @@ func TestUSFHasOtherSolversAsSpecialCases(t *testing.T) {
 	for _, c := range []ode.UniPC{
 		{Order: 1}, {Order: 1, B: ode.B1}, {}, {B: ode.B1}, {Noise: true}, {Order: 3}, {Order: 3, Noise: true, B: ode.B1}, {Order: 4}, {Order: 3, LowerFinal: true},
 		{NoCorrector: true}, {B: ode.B1, NoCorrector: true}, {Order: 4, NoCorrector: true}, {Order: 1, NoCorrector: true},
+		{B: ode.Vary}, {Order: 3, B: ode.Vary, Noise: true}, {Order: 3, Uncorrected: []int{0, 4}},
 	} {
 		solvers = append(solvers, c)
 	}
@@ -235,7 +236,9 @@ func TestUSFRefusesProblemsThatDoNotFit(t *testing.T) {
 		n      int
 	}{
 		{"0 steps", ode.DPMpp{}, 0},
-		{"ode.DDIM is none of", ode.DDIM{}, 4},
+		{"ode.LMS is none of", ode.LMS{}, 4},
+		{"option Eta of DDIM is 0.5", ode.DDIM{Eta: .5}, 4},
+		{"option Published mixes up derivatives", ode.UniPC{B: ode.Vary, Published: true}, 4},
 		{"option Fast", ode.DPMpp{Fast: true}, 4},
 		{"option Published", ode.DPM{Order: 3, Published: true}, 4},
 		{"4 steps are no multiple of Order 3", ode.DPM{Order: 3, Single: true}, 4},

@@ -2,17 +2,23 @@ package ode
 
 import "fmt"
 
-// USFOf writes another solver as decisions on a number of steps: [DPM] and [DPMpp], whose singlestep runs have Order
-// steps of USF for each of theirs, [UniPC] and [DPMv3]. On the same knots, inner ones included, the results are the same.
+// USFOf writes another solver as decisions on a number of steps: [DDIM], [DPM] and [DPMpp], whose singlestep runs have
+// Order steps of USF for each of theirs, [UniPC] and [DPMv3]. On the same knots, inner ones included, the results are the
+// same.
 //
 // It is an error if the solver is none of these, has an option that its Plan refuses, or one that USF cannot express:
-// Fast, Published of DPM, Half.
+// Eta, Fast, Published, Half.
 func USFOf(s Solver, steps int) (USF, error) {
 	if steps < 1 {
 		return USF{}, fmt.Errorf("ode: USFOf: %d steps; at least 1 is needed", steps)
 	}
 	u, err := USF{}, error(nil)
 	switch s := s.(type) {
+	case DDIM:
+		if s.Eta != 0 {
+			err = fmt.Errorf("option Eta of DDIM is %v, and USF draws no noise; leave it out", s.Eta)
+		}
+		u.Decisions.Steps = make([]Decision, steps)
 	case DPM:
 		u.Decisions.Steps, err = exponential{DPMpp(s), Noise, ""}.decisions(FormNoise, steps)
 	case DPMpp:
@@ -23,7 +29,7 @@ func USFOf(s Solver, steps int) (USF, error) {
 		u.Statistics = s.Statistics
 		u.Decisions.Steps, err = s.decisions(steps)
 	default:
-		err = fmt.Errorf("%T is none of DPM, DPMpp, UniPC and DPMv3", s)
+		err = fmt.Errorf("%T is none of DDIM, DPM, DPMpp, UniPC and DPMv3", s)
 	}
 	if err != nil {
 		return USF{}, fmt.Errorf("ode: USFOf: %w", err)
@@ -119,12 +125,12 @@ func (c UniPC) decisions(steps int) ([]Decision, error) {
 	if _, err := c.Plan(Problem{Schedule: VPLinear{}, Steps: steps}); err != nil {
 		return nil, err
 	}
-	d, relaxation := Decision{Form: FormData}, RelaxMidpoint
+	if c.Published {
+		return nil, fmt.Errorf("option Published mixes up derivatives, which decisions cannot; leave it out")
+	}
+	d, relaxation := Decision{Form: FormData}, map[B]Relaxation{B1: RelaxB1, B2: RelaxMidpoint, Vary: RelaxNot}[c.B]
 	if c.Noise {
 		d.Form = FormNoise
-	}
-	if c.B == B1 {
-		relaxation = RelaxB1
 	}
 	all := make([]Decision, steps)
 	for i := range all {
@@ -134,7 +140,7 @@ func (c UniPC) decisions(steps int) ([]Decision, error) {
 		}
 		d.Derivatives = through(order-1, relaxation, back(order)...)
 		d.Correct, d.Corrector = Uncorrected, nil
-		if !c.NoCorrector && i+1 < steps {
+		if c.corrects(i) && i+1 < steps {
 			d.Correct, d.Corrector = PseudoCorrected, &Update{1, through(order, relaxation, around(order)...)}
 		}
 		all[i] = d

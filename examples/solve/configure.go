@@ -90,7 +90,7 @@ func words(t reflect.Type) []string {
 	case reflect.TypeFor[ode.Correction]():
 		return []string{"midpoint", "taylor"}
 	case reflect.TypeFor[ode.B]():
-		return []string{"b2", "b1"}
+		return []string{"b2", "b1", "vary"}
 	case reflect.TypeFor[ode.Start]():
 		return []string{"ipndm", "spndm", "fpndm"}
 	case reflect.TypeFor[ode.Coordinate]():

@@ -23,7 +23,8 @@ var common = about{
 	"lower-final":  {"false", "lower the order of the last steps to 2 and 1, which steadies very short runs"},
 	"published":    {"false", "do what the release does where that is wrong"},
 	"noise":        {"false", "predict noise instead of data"},
-	"b":            {"b2", "the function B(h) of the paper: b1 or b2"},
+	"b":            {"b2", "the function B(h) of the paper: b1 or b2; or vary"},
+	"uncorrected":  {"none", "a list of the steps, from 0, that only the predictor takes"},
 	"no-corrector": {"false", "the predictor alone, UniP"},
 	"tableau":      {"heun", "Runge-Kutta method: a name, or {\"a\": [[], …], \"b\": […], \"c\": […], \"order\": n}"},
 	"eta":          {"1", "η, the share of noise put back"},
@@ -44,13 +45,14 @@ func natives() []native {
 			"order": {"2", "1 to 3"}, "eta": {"1", "η, noise in shares of that of the reverse process"},
 			"published": {"false", "order 3 with half the second derivative, as released"}}},
 		{"ancestral", ode.Ancestral{}, "2S ancestral, with noise DPM2 ancestral", nil},
-		{"unipc", ode.UniPC{}, "UniPC: predicts, asks the network, corrects with the answer", about{"order": {"2", "1 to 4; that of the corrected state is one more"}}},
+		{"unipc", ode.UniPC{}, "UniPC: predicts, asks the network, corrects with the answer", about{
+			"order": {"2", "1 to 4; that of the corrected state is one more"}, "published": {"false", "the corrector of vary as released, of order 1"}}},
 		{"dpmv3", ode.DPMv3{}, "DPM-Solver-v3; needs statistics", about{
 			"order": {"3", "1 to 3"}, "pseudo": {"false", "divided differences in the predictor, at order 3"},
 			"corrector": {"false", "correct all states but the last"}, "pseudo-corrector": {"false", "correct with divided differences and one value more"},
 			"half": {"false", "correct near data only"}, "published": {"false", "half as released: near noise only"}}},
 		{"dc", ode.DC{}, "DC-Solver: unipc whose newest prediction is moved in time by a ratio", about{
-			"order": {"2", "1 to 4"}, "points": {"3", "through which predictions are moved, 2 to 4"}, "ratios": {"all 1", "one a step"}}},
+			"order": {"2", "1 to 4"}, "published": {"false", "the corrector of vary as released, of order 1"}, "points": {"3", "through which predictions are moved, 2 to 4"}, "ratios": {"all 1", "one a step"}}},
 		{"usf", ode.USF{}, "USF: a decision for each step", about{
 			"decisions": {"", `{"steps": [{"form": "data", "derivatives": [{"points": [1]}]}, …]}; see go doc ode.Decisions`}}},
 		{"deis", ode.DEIS{}, "DEIS tAB: polynomial in t", about{"order": {"4", "1 to 4; r+1 of the paper"}}},
