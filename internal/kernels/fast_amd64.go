@@ -18,7 +18,7 @@ func p32[T Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.Slic
 func p64[T Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
 
 func unaryFast[T Float](f unary, dst, x []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for len(dst) > 0 {
@@ -26,28 +26,28 @@ func unaryFast[T Float](f unary, dst, x []T) bool {
 		if is32[T]() {
 			switch f {
 			case unaryExp:
-				exp32avx512(n, p32(dst), p32(x))
+				exp32(n, p32(dst), p32(x))
 			case unaryTanh:
-				tanh32avx512(n, p32(dst), p32(x))
+				tanh32(n, p32(dst), p32(x))
 			case unarySigmoid:
-				sigmoid32avx512(n, p32(dst), p32(x))
+				sigmoid32(n, p32(dst), p32(x))
 			case unarySilu:
-				silu32avx512(n, p32(dst), p32(x))
+				silu32(n, p32(dst), p32(x))
 			case unaryGelu:
-				gelu32avx512(n, p32(dst), p32(x))
+				gelu32(n, p32(dst), p32(x))
 			}
 		} else {
 			switch f {
 			case unaryExp:
-				exp64avx512(n, p64(dst), p64(x))
+				exp64(n, p64(dst), p64(x))
 			case unaryTanh:
-				tanh64avx512(n, p64(dst), p64(x))
+				tanh64(n, p64(dst), p64(x))
 			case unarySigmoid:
-				sigmoid64avx512(n, p64(dst), p64(x))
+				sigmoid64(n, p64(dst), p64(x))
 			case unarySilu:
-				silu64avx512(n, p64(dst), p64(x))
+				silu64(n, p64(dst), p64(x))
 			case unaryGelu:
-				gelu64avx512(n, p64(dst), p64(x))
+				gelu64(n, p64(dst), p64(x))
 			}
 		}
 		dst, x = dst[n:], x[n:]
@@ -56,7 +56,7 @@ func unaryFast[T Float](f unary, dst, x []T) bool {
 }
 
 func binaryFast[T Float](f binary, dst, a, b []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for len(dst) > 0 {
@@ -64,36 +64,36 @@ func binaryFast[T Float](f binary, dst, a, b []T) bool {
 		if is32[T]() {
 			switch f {
 			case binaryAdd:
-				add32avx512(n, p32(dst), p32(a), p32(b))
+				add32(n, p32(dst), p32(a), p32(b))
 			case binarySub:
-				sub32avx512(n, p32(dst), p32(a), p32(b))
+				sub32(n, p32(dst), p32(a), p32(b))
 			case binaryMul:
-				mul32avx512(n, p32(dst), p32(a), p32(b))
+				mul32(n, p32(dst), p32(a), p32(b))
 			case binaryDiv:
-				div32avx512(n, p32(dst), p32(a), p32(b))
+				div32(n, p32(dst), p32(a), p32(b))
 			case binaryMulAdd:
-				mulAdd32avx512(n, p32(dst), p32(a), p32(b))
+				mulAdd32(n, p32(dst), p32(a), p32(b))
 			case binarySiluGrad:
-				siluGrad32avx512(n, p32(dst), p32(a), p32(b))
+				siluGrad32(n, p32(dst), p32(a), p32(b))
 			case binaryGeluGrad:
-				geluGrad32avx512(n, p32(dst), p32(a), p32(b))
+				geluGrad32(n, p32(dst), p32(a), p32(b))
 			}
 		} else {
 			switch f {
 			case binaryAdd:
-				add64avx512(n, p64(dst), p64(a), p64(b))
+				add64(n, p64(dst), p64(a), p64(b))
 			case binarySub:
-				sub64avx512(n, p64(dst), p64(a), p64(b))
+				sub64(n, p64(dst), p64(a), p64(b))
 			case binaryMul:
-				mul64avx512(n, p64(dst), p64(a), p64(b))
+				mul64(n, p64(dst), p64(a), p64(b))
 			case binaryDiv:
-				div64avx512(n, p64(dst), p64(a), p64(b))
+				div64(n, p64(dst), p64(a), p64(b))
 			case binaryMulAdd:
-				mulAdd64avx512(n, p64(dst), p64(a), p64(b))
+				mulAdd64(n, p64(dst), p64(a), p64(b))
 			case binarySiluGrad:
-				siluGrad64avx512(n, p64(dst), p64(a), p64(b))
+				siluGrad64(n, p64(dst), p64(a), p64(b))
 			case binaryGeluGrad:
-				geluGrad64avx512(n, p64(dst), p64(a), p64(b))
+				geluGrad64(n, p64(dst), p64(a), p64(b))
 			}
 		}
 		dst, a, b = dst[n:], a[n:], b[n:]
@@ -102,7 +102,7 @@ func binaryFast[T Float](f binary, dst, a, b []T) bool {
 }
 
 func scalarFast[T Float](f scalar, dst []T, c T, x []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for len(dst) > 0 {
@@ -110,16 +110,16 @@ func scalarFast[T Float](f scalar, dst []T, c T, x []T) bool {
 		if is32[T]() {
 			switch f {
 			case scalarScale:
-				scale32avx512(n, p32(dst), p32(x), float32(c))
+				scale32(n, p32(dst), p32(x), float32(c))
 			case scalarAxpy:
-				axpy32avx512(n, p32(dst), p32(x), float32(c))
+				axpy32(n, p32(dst), p32(x), float32(c))
 			}
 		} else {
 			switch f {
 			case scalarScale:
-				scale64avx512(n, p64(dst), p64(x), float64(c))
+				scale64(n, p64(dst), p64(x), float64(c))
 			case scalarAxpy:
-				axpy64avx512(n, p64(dst), p64(x), float64(c))
+				axpy64(n, p64(dst), p64(x), float64(c))
 			}
 		}
 		dst, x = dst[n:], x[n:]
@@ -128,37 +128,37 @@ func scalarFast[T Float](f scalar, dst []T, c T, x []T) bool {
 }
 
 func combineFast[T Float](dst []T, c []T, src [][]T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for at := 0; at < len(dst); at += stretch {
 		n := min(len(dst)-at, stretch)
 		if is32[T]() {
-			combine32avx512(n, p32(dst[at:]), len(c), p32(c), (*[]float32)(unsafe.Pointer(&src[0])), 4*at)
+			combine32(n, p32(dst[at:]), len(c), p32(c), (*[]float32)(unsafe.Pointer(&src[0])), 4*at)
 		} else {
-			combine64avx512(n, p64(dst[at:]), len(c), p64(c), (*[]float64)(unsafe.Pointer(&src[0])), 8*at)
+			combine64(n, p64(dst[at:]), len(c), p64(c), (*[]float64)(unsafe.Pointer(&src[0])), 8*at)
 		}
 	}
 	return true
 }
 
 func adamWFast[T Float](w, g, m, v, ema []T, c *adamW[T]) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for len(w) > 0 {
 		n := min(len(w), stretch)
 		if ema == nil {
 			if is32[T]() {
-				adamW32avx512(n, (*float32)(unsafe.Pointer(c)), p32(w), p32(g), p32(m), p32(v))
+				adamW32(n, (*float32)(unsafe.Pointer(c)), p32(w), p32(g), p32(m), p32(v))
 			} else {
-				adamW64avx512(n, (*float64)(unsafe.Pointer(c)), p64(w), p64(g), p64(m), p64(v))
+				adamW64(n, (*float64)(unsafe.Pointer(c)), p64(w), p64(g), p64(m), p64(v))
 			}
 		} else {
 			if is32[T]() {
-				adamWAverage32avx512(n, (*float32)(unsafe.Pointer(c)), p32(w), p32(g), p32(m), p32(v), p32(ema))
+				adamWAverage32(n, (*float32)(unsafe.Pointer(c)), p32(w), p32(g), p32(m), p32(v), p32(ema))
 			} else {
-				adamWAverage64avx512(n, (*float64)(unsafe.Pointer(c)), p64(w), p64(g), p64(m), p64(v), p64(ema))
+				adamWAverage64(n, (*float64)(unsafe.Pointer(c)), p64(w), p64(g), p64(m), p64(v), p64(ema))
 			}
 			ema = ema[n:]
 		}
@@ -168,15 +168,15 @@ func adamWFast[T Float](w, g, m, v, ema []T, c *adamW[T]) bool {
 }
 
 func sumFast[T Float](s *lanes, x []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for len(x) > 0 {
 		n := min(len(x), stretch)
 		if is32[T]() {
-			sum32avx512(n, &s[0], p32(x))
+			sum32(n, &s[0], p32(x))
 		} else {
-			sum64avx512(n, &s[0], p64(x))
+			sum64(n, &s[0], p64(x))
 		}
 		x = x[n:]
 	}
@@ -184,15 +184,15 @@ func sumFast[T Float](s *lanes, x []T) bool {
 }
 
 func dotFast[T Float](s *lanes, a, b []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for len(a) > 0 {
 		n := min(len(a), stretch)
 		if is32[T]() {
-			dot32avx512(n, &s[0], p32(a), p32(b))
+			dot32(n, &s[0], p32(a), p32(b))
 		} else {
-			dot64avx512(n, &s[0], p64(a), p64(b))
+			dot64(n, &s[0], p64(a), p64(b))
 		}
 		a, b = a[n:], b[n:]
 	}
@@ -200,50 +200,50 @@ func dotFast[T Float](s *lanes, a, b []T) bool {
 }
 
 func columnsFast[T Float](s *lanes, x []T, j, rows, cols, w int) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for r := 0; r < rows; r += stretch / len(s) {
 		n := min(rows-r, stretch/len(s))
 		if is32[T]() {
-			columns32avx512(n, &s[0], p32(x[r*cols+j:]), 4*cols, 1<<w-1)
+			columns32(n, &s[0], p32(x[r*cols+j:]), 4*cols, 1<<w-1)
 		} else {
-			columns64avx512(n, &s[0], p64(x[r*cols+j:]), 8*cols, 1<<w-1)
+			columns64(n, &s[0], p64(x[r*cols+j:]), 8*cols, 1<<w-1)
 		}
 	}
 	return true
 }
 
 func softmaxFast[T Float](dst, x []T, rows, cols, ld int, scale T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
 		n := min(rows-r, step)
 		switch {
 		case is32[T]() && cols <= 64:
-			softmaxShort32avx512(n, cols, ld, p32(dst[r*ld:]), p32(x[r*ld:]), float32(scale))
+			softmaxShort32(n, cols, ld, p32(dst[r*ld:]), p32(x[r*ld:]), float32(scale))
 		case is32[T]():
-			softmax32avx512(n, cols, ld, p32(dst[r*ld:]), p32(x[r*ld:]), float32(scale))
+			softmax32(n, cols, ld, p32(dst[r*ld:]), p32(x[r*ld:]), float32(scale))
 		case cols <= 16:
-			softmaxShort64avx512(n, cols, ld, p64(dst[r*ld:]), p64(x[r*ld:]), float64(scale))
+			softmaxShort64(n, cols, ld, p64(dst[r*ld:]), p64(x[r*ld:]), float64(scale))
 		default:
-			softmax64avx512(n, cols, ld, p64(dst[r*ld:]), p64(x[r*ld:]), float64(scale))
+			softmax64(n, cols, ld, p64(dst[r*ld:]), p64(x[r*ld:]), float64(scale))
 		}
 	}
 	return true
 }
 
 func softmaxGradFast[T Float](dst, y, g []T, rows, cols, ld int, scale T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
 		n := min(rows-r, step)
 		if is32[T]() {
-			softmaxGrad32avx512(n, cols, ld, p32(dst[r*ld:]), p32(y[r*ld:]), p32(g[r*ld:]), float32(scale))
+			softmaxGrad32(n, cols, ld, p32(dst[r*ld:]), p32(y[r*ld:]), p32(g[r*ld:]), float32(scale))
 		} else {
-			softmaxGrad64avx512(n, cols, ld, p64(dst[r*ld:]), p64(y[r*ld:]), p64(g[r*ld:]), float64(scale))
+			softmaxGrad64(n, cols, ld, p64(dst[r*ld:]), p64(y[r*ld:]), p64(g[r*ld:]), float64(scale))
 		}
 	}
 	return true
@@ -251,19 +251,19 @@ func softmaxGradFast[T Float](dst, y, g []T, rows, cols, ld int, scale T) bool {
 
 // logSumExpFast returns the maximum of a row and the sum of e^(x − maximum).
 func logSumExpFast[T Float](row []T) (top, sum T, ok bool) {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return 0, 0, false
 	}
 	if is32[T]() {
-		logSumExp32avx512(len(row), p32(row), (*float32)(unsafe.Pointer(&top)), (*float32)(unsafe.Pointer(&sum)))
+		logSumExp32(len(row), p32(row), (*float32)(unsafe.Pointer(&top)), (*float32)(unsafe.Pointer(&sum)))
 	} else {
-		logSumExp64avx512(len(row), p64(row), (*float64)(unsafe.Pointer(&top)), (*float64)(unsafe.Pointer(&sum)))
+		logSumExp64(len(row), p64(row), (*float64)(unsafe.Pointer(&top)), (*float64)(unsafe.Pointer(&sum)))
 	}
 	return top, sum, !math.IsInf(float64(top), 0) // which would leave NaN in doubt
 }
 
 func normalizeFast[T Float](dst, x []T, rows, cols int, eps T, rms bool, stats []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	root := 0
@@ -277,20 +277,20 @@ func normalizeFast[T Float](dst, x []T, rows, cols int, eps T, rms bool, stats [
 			if stats != nil {
 				at = p32(stats[2*r:])
 			}
-			normalize32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), at, 1/float32(cols), float32(eps), root)
+			normalize32(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), at, 1/float32(cols), float32(eps), root)
 		} else {
 			var at *float64
 			if stats != nil {
 				at = p64(stats[2*r:])
 			}
-			normalize64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), at, 1/float64(cols), float64(eps), root)
+			normalize64(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), at, 1/float64(cols), float64(eps), root)
 		}
 	}
 	return true
 }
 
 func normalizeGradFast[T Float](dst, x, g []T, rows, cols int, eps T, rms bool) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	root := 0
@@ -300,9 +300,9 @@ func normalizeGradFast[T Float](dst, x, g []T, rows, cols int, eps T, rms bool) 
 	for r, step := 0, max(1, stretch/cols); r < rows; r += step {
 		n := min(rows-r, step)
 		if is32[T]() {
-			normalizeGrad32avx512(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), p32(g[r*cols:]), 1/float32(cols), float32(eps), root)
+			normalizeGrad32(n, cols, p32(dst[r*cols:]), p32(x[r*cols:]), p32(g[r*cols:]), 1/float32(cols), float32(eps), root)
 		} else {
-			normalizeGrad64avx512(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), p64(g[r*cols:]), 1/float64(cols), float64(eps), root)
+			normalizeGrad64(n, cols, p64(dst[r*cols:]), p64(x[r*cols:]), p64(g[r*cols:]), 1/float64(cols), float64(eps), root)
 		}
 	}
 	return true
@@ -310,7 +310,7 @@ func normalizeGradFast[T Float](dst, x, g []T, rows, cols int, eps T, rms bool) 
 
 // gateFast does what f says with h, x and t, as far as it has use for them.
 func gateFast[T Float](f gating, dst, h, x, s, t []T) bool {
-	if active != pathAVX512 {
+	if active == pathGo {
 		return false
 	}
 	cols := len(s)
@@ -320,20 +320,20 @@ func gateFast[T Float](f gating, dst, h, x, s, t []T) bool {
 		if is32[T]() {
 			switch f {
 			case gatePlain:
-				gate32avx512(rows, cols, p32(dst), p32(x), p32(s))
+				gate32(rows, cols, p32(dst), p32(x), p32(s))
 			case gateAdd:
-				gateAdd32avx512(rows, cols, p32(dst), p32(h), p32(x), p32(s))
+				gateAdd32(rows, cols, p32(dst), p32(h), p32(x), p32(s))
 			case gateModulate:
-				modulate32avx512(rows, cols, p32(dst), p32(x), p32(s), p32(t))
+				modulate32(rows, cols, p32(dst), p32(x), p32(s), p32(t))
 			}
 		} else {
 			switch f {
 			case gatePlain:
-				gate64avx512(rows, cols, p64(dst), p64(x), p64(s))
+				gate64(rows, cols, p64(dst), p64(x), p64(s))
 			case gateAdd:
-				gateAdd64avx512(rows, cols, p64(dst), p64(h), p64(x), p64(s))
+				gateAdd64(rows, cols, p64(dst), p64(h), p64(x), p64(s))
 			case gateModulate:
-				modulate64avx512(rows, cols, p64(dst), p64(x), p64(s), p64(t))
+				modulate64(rows, cols, p64(dst), p64(x), p64(s), p64(t))
 			}
 		}
 		dst, x = dst[n:], x[n:]

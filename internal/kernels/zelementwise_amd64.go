@@ -103,3 +103,207 @@ func adamW64avx512(n int, c *float64, w *float64, grad *float64, m *float64, v *
 
 //go:noescape
 func adamWAverage64avx512(n int, c *float64, w *float64, grad *float64, m *float64, v *float64, ema *float64)
+
+//go:noescape
+func exp32avx2(n int, dst *float32, x *float32)
+
+//go:noescape
+func tanh32avx2(n int, dst *float32, x *float32)
+
+//go:noescape
+func sigmoid32avx2(n int, dst *float32, x *float32)
+
+//go:noescape
+func silu32avx2(n int, dst *float32, x *float32)
+
+//go:noescape
+func gelu32avx2(n int, dst *float32, x *float32)
+
+//go:noescape
+func siluGrad32avx2(n int, dst *float32, x *float32, grad *float32)
+
+//go:noescape
+func geluGrad32avx2(n int, dst *float32, x *float32, grad *float32)
+
+//go:noescape
+func add32avx2(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func sub32avx2(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func mul32avx2(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func div32avx2(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func mulAdd32avx2(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func scale32avx2(n int, dst *float32, x *float32, c float32)
+
+//go:noescape
+func axpy32avx2(n int, dst *float32, x *float32, c float32)
+
+//go:noescape
+func combine32avx2(n int, dst *float32, terms int, c *float32, src *[]float32, offset int)
+
+//go:noescape
+func adamW32avx2(n int, c *float32, w *float32, grad *float32, m *float32, v *float32)
+
+//go:noescape
+func adamWAverage32avx2(n int, c *float32, w *float32, grad *float32, m *float32, v *float32, ema *float32)
+
+//go:noescape
+func exp64avx2(n int, dst *float64, x *float64)
+
+//go:noescape
+func tanh64avx2(n int, dst *float64, x *float64)
+
+//go:noescape
+func sigmoid64avx2(n int, dst *float64, x *float64)
+
+//go:noescape
+func silu64avx2(n int, dst *float64, x *float64)
+
+//go:noescape
+func gelu64avx2(n int, dst *float64, x *float64)
+
+//go:noescape
+func siluGrad64avx2(n int, dst *float64, x *float64, grad *float64)
+
+//go:noescape
+func geluGrad64avx2(n int, dst *float64, x *float64, grad *float64)
+
+//go:noescape
+func add64avx2(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func sub64avx2(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func mul64avx2(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func div64avx2(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func mulAdd64avx2(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func scale64avx2(n int, dst *float64, x *float64, c float64)
+
+//go:noescape
+func axpy64avx2(n int, dst *float64, x *float64, c float64)
+
+//go:noescape
+func combine64avx2(n int, dst *float64, terms int, c *float64, src *[]float64, offset int)
+
+//go:noescape
+func adamW64avx2(n int, c *float64, w *float64, grad *float64, m *float64, v *float64)
+
+//go:noescape
+func adamWAverage64avx2(n int, c *float64, w *float64, grad *float64, m *float64, v *float64, ema *float64)
+
+//go:noescape
+func exp32(n int, dst *float32, x *float32)
+
+//go:noescape
+func tanh32(n int, dst *float32, x *float32)
+
+//go:noescape
+func sigmoid32(n int, dst *float32, x *float32)
+
+//go:noescape
+func silu32(n int, dst *float32, x *float32)
+
+//go:noescape
+func gelu32(n int, dst *float32, x *float32)
+
+//go:noescape
+func siluGrad32(n int, dst *float32, x *float32, grad *float32)
+
+//go:noescape
+func geluGrad32(n int, dst *float32, x *float32, grad *float32)
+
+//go:noescape
+func add32(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func sub32(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func mul32(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func div32(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func mulAdd32(n int, dst *float32, a *float32, b *float32)
+
+//go:noescape
+func scale32(n int, dst *float32, x *float32, c float32)
+
+//go:noescape
+func axpy32(n int, dst *float32, x *float32, c float32)
+
+//go:noescape
+func combine32(n int, dst *float32, terms int, c *float32, src *[]float32, offset int)
+
+//go:noescape
+func adamW32(n int, c *float32, w *float32, grad *float32, m *float32, v *float32)
+
+//go:noescape
+func adamWAverage32(n int, c *float32, w *float32, grad *float32, m *float32, v *float32, ema *float32)
+
+//go:noescape
+func exp64(n int, dst *float64, x *float64)
+
+//go:noescape
+func tanh64(n int, dst *float64, x *float64)
+
+//go:noescape
+func sigmoid64(n int, dst *float64, x *float64)
+
+//go:noescape
+func silu64(n int, dst *float64, x *float64)
+
+//go:noescape
+func gelu64(n int, dst *float64, x *float64)
+
+//go:noescape
+func siluGrad64(n int, dst *float64, x *float64, grad *float64)
+
+//go:noescape
+func geluGrad64(n int, dst *float64, x *float64, grad *float64)
+
+//go:noescape
+func add64(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func sub64(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func mul64(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func div64(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func mulAdd64(n int, dst *float64, a *float64, b *float64)
+
+//go:noescape
+func scale64(n int, dst *float64, x *float64, c float64)
+
+//go:noescape
+func axpy64(n int, dst *float64, x *float64, c float64)
+
+//go:noescape
+func combine64(n int, dst *float64, terms int, c *float64, src *[]float64, offset int)
+
+//go:noescape
+func adamW64(n int, c *float64, w *float64, grad *float64, m *float64, v *float64)
+
+//go:noescape
+func adamWAverage64(n int, c *float64, w *float64, grad *float64, m *float64, v *float64, ema *float64)

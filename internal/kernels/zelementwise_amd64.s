@@ -3185,6 +3185,5067 @@ done144:
 	VZEROUPPER
 	RET
 
+// func exp32avx2(n int, dst *float32, x *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·exp32avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x00000020, AX
+	JL   tail146
+
+loop145:
+	VMOVUPS      (DX)(BX*4), Y0
+	VMOVUPS      32(DX)(BX*4), Y1
+	VMOVUPS      64(DX)(BX*4), Y2
+	VMOVUPS      96(DX)(BX*4), Y3
+	VMOVUPS      wide32<>+0(SB), Y4
+	VMOVUPS      wide32<>+32(SB), Y5
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMINPS       Y2, Y4, Y2
+	VMINPS       Y3, Y4, Y3
+	VMAXPS       Y0, Y5, Y0
+	VMAXPS       Y1, Y5, Y1
+	VMAXPS       Y2, Y5, Y2
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       wide32<>+64(SB), Y0, Y4
+	VMULPS       wide32<>+64(SB), Y1, Y5
+	VMULPS       wide32<>+64(SB), Y2, Y6
+	VMULPS       wide32<>+64(SB), Y3, Y7
+	VROUNDPS     $0x00, Y4, Y4
+	VROUNDPS     $0x00, Y5, Y5
+	VROUNDPS     $0x00, Y6, Y6
+	VROUNDPS     $0x00, Y7, Y7
+	VFNMADD231PS wide32<>+96(SB), Y4, Y0
+	VFNMADD231PS wide32<>+96(SB), Y5, Y1
+	VFNMADD231PS wide32<>+96(SB), Y6, Y2
+	VFNMADD231PS wide32<>+96(SB), Y7, Y3
+	VFNMADD231PS wide32<>+128(SB), Y4, Y0
+	VFNMADD231PS wide32<>+128(SB), Y5, Y1
+	VFNMADD231PS wide32<>+128(SB), Y6, Y2
+	VFNMADD231PS wide32<>+128(SB), Y7, Y3
+	VMOVUPS      wide32<>+160(SB), Y8
+	VMOVUPS      wide32<>+160(SB), Y9
+	VMOVUPS      wide32<>+160(SB), Y10
+	VMOVUPS      wide32<>+160(SB), Y11
+	VFMADD213PS  wide32<>+192(SB), Y0, Y8
+	VFMADD213PS  wide32<>+192(SB), Y1, Y9
+	VFMADD213PS  wide32<>+192(SB), Y2, Y10
+	VFMADD213PS  wide32<>+192(SB), Y3, Y11
+	VFMADD213PS  wide32<>+224(SB), Y0, Y8
+	VFMADD213PS  wide32<>+224(SB), Y1, Y9
+	VFMADD213PS  wide32<>+224(SB), Y2, Y10
+	VFMADD213PS  wide32<>+224(SB), Y3, Y11
+	VFMADD213PS  wide32<>+256(SB), Y0, Y8
+	VFMADD213PS  wide32<>+256(SB), Y1, Y9
+	VFMADD213PS  wide32<>+256(SB), Y2, Y10
+	VFMADD213PS  wide32<>+256(SB), Y3, Y11
+	VFMADD213PS  wide32<>+288(SB), Y0, Y8
+	VFMADD213PS  wide32<>+288(SB), Y1, Y9
+	VFMADD213PS  wide32<>+288(SB), Y2, Y10
+	VFMADD213PS  wide32<>+288(SB), Y3, Y11
+	VFMADD213PS  wide32<>+320(SB), Y0, Y8
+	VFMADD213PS  wide32<>+320(SB), Y1, Y9
+	VFMADD213PS  wide32<>+320(SB), Y2, Y10
+	VFMADD213PS  wide32<>+320(SB), Y3, Y11
+	VFMADD213PS  wide32<>+320(SB), Y0, Y8
+	VFMADD213PS  wide32<>+320(SB), Y1, Y9
+	VFMADD213PS  wide32<>+320(SB), Y2, Y10
+	VFMADD213PS  wide32<>+320(SB), Y3, Y11
+	VMOVUPS      wide32<>+352(SB), Y0
+	VMOVUPS      wide32<>+352(SB), Y1
+	VMOVUPS      wide32<>+352(SB), Y2
+	VMOVUPS      wide32<>+352(SB), Y3
+	VFMADD231PS  wide32<>+384(SB), Y4, Y0
+	VFMADD231PS  wide32<>+384(SB), Y5, Y1
+	VFMADD231PS  wide32<>+384(SB), Y6, Y2
+	VFMADD231PS  wide32<>+384(SB), Y7, Y3
+	VSUBPS       Y0, Y4, Y4
+	VSUBPS       Y1, Y5, Y5
+	VSUBPS       Y2, Y6, Y6
+	VSUBPS       Y3, Y7, Y7
+	VADDPS       wide32<>+416(SB), Y4, Y4
+	VADDPS       wide32<>+416(SB), Y5, Y5
+	VADDPS       wide32<>+416(SB), Y6, Y6
+	VADDPS       wide32<>+416(SB), Y7, Y7
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y1, Y1
+	VPSLLD       $0x17, Y2, Y2
+	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y0, Y8, Y8
+	VMULPS       Y1, Y9, Y9
+	VMULPS       Y2, Y10, Y10
+	VMULPS       Y3, Y11, Y11
+	VMULPS       Y4, Y8, Y0
+	VMULPS       Y5, Y9, Y1
+	VMULPS       Y6, Y10, Y2
+	VMULPS       Y7, Y11, Y3
+	VMOVUPS      Y0, (CX)(BX*4)
+	VMOVUPS      Y1, 32(CX)(BX*4)
+	VMOVUPS      Y2, 64(CX)(BX*4)
+	VMOVUPS      Y3, 96(CX)(BX*4)
+	ADDQ         $0x00000020, BX
+	SUBQ         $0x00000020, AX
+	JGE          loop145
+
+tail146:
+	ADDQ $0x00000020, AX
+	JZ   done148
+	SUBQ $0x00000008, AX
+	JL   part149
+
+one147:
+	VMOVUPS      (DX)(BX*4), Y0
+	VMOVUPS      wide32<>+0(SB), Y1
+	VMOVUPS      wide32<>+32(SB), Y2
+	VMINPS       Y0, Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VMULPS       wide32<>+64(SB), Y0, Y1
+	VROUNDPS     $0x00, Y1, Y1
+	VFNMADD231PS wide32<>+96(SB), Y1, Y0
+	VFNMADD231PS wide32<>+128(SB), Y1, Y0
+	VMOVUPS      wide32<>+160(SB), Y2
+	VFMADD213PS  wide32<>+192(SB), Y0, Y2
+	VFMADD213PS  wide32<>+224(SB), Y0, Y2
+	VFMADD213PS  wide32<>+256(SB), Y0, Y2
+	VFMADD213PS  wide32<>+288(SB), Y0, Y2
+	VFMADD213PS  wide32<>+320(SB), Y0, Y2
+	VFMADD213PS  wide32<>+320(SB), Y0, Y2
+	VMOVUPS      wide32<>+352(SB), Y0
+	VFMADD231PS  wide32<>+384(SB), Y1, Y0
+	VSUBPS       Y0, Y1, Y1
+	VADDPS       wide32<>+416(SB), Y1, Y1
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y0, Y2, Y2
+	VMULPS       Y1, Y2, Y0
+	VMOVUPS      Y0, (CX)(BX*4)
+	ADDQ         $0x00000008, BX
+	SUBQ         $0x00000008, AX
+	JGE          one147
+
+part149:
+	ADDQ         $0x00000008, AX
+	JZ           done148
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), SI
+	VMOVUPS      (SI)(AX*4), Y0
+	VMASKMOVPS   (DX)(BX*4), Y0, Y1
+	VMOVUPS      wide32<>+0(SB), Y2
+	VMOVUPS      wide32<>+32(SB), Y3
+	VMINPS       Y1, Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VMULPS       wide32<>+64(SB), Y1, Y2
+	VROUNDPS     $0x00, Y2, Y2
+	VFNMADD231PS wide32<>+96(SB), Y2, Y1
+	VFNMADD231PS wide32<>+128(SB), Y2, Y1
+	VMOVUPS      wide32<>+160(SB), Y3
+	VFMADD213PS  wide32<>+192(SB), Y1, Y3
+	VFMADD213PS  wide32<>+224(SB), Y1, Y3
+	VFMADD213PS  wide32<>+256(SB), Y1, Y3
+	VFMADD213PS  wide32<>+288(SB), Y1, Y3
+	VFMADD213PS  wide32<>+320(SB), Y1, Y3
+	VFMADD213PS  wide32<>+320(SB), Y1, Y3
+	VMOVUPS      wide32<>+352(SB), Y1
+	VFMADD231PS  wide32<>+384(SB), Y2, Y1
+	VSUBPS       Y1, Y2, Y2
+	VADDPS       wide32<>+416(SB), Y2, Y2
+	VPSLLD       $0x17, Y1, Y1
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y1, Y3, Y3
+	VMULPS       Y2, Y3, Y1
+	VMASKMOVPS   Y1, Y0, (CX)(BX*4)
+
+done148:
+	VZEROUPPER
+	RET
+
+// func tanh32avx2(n int, dst *float32, x *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·tanh32avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x00000018, AX
+	JL   tail151
+
+loop150:
+	VMOVUPS      (DX)(BX*4), Y0
+	VMOVUPS      32(DX)(BX*4), Y1
+	VMOVUPS      64(DX)(BX*4), Y2
+	VMOVUPS      wide32<>+448(SB), Y3
+	VMOVUPS      wide32<>+480(SB), Y4
+	VMINPS       Y0, Y3, Y0
+	VMINPS       Y1, Y3, Y1
+	VMINPS       Y2, Y3, Y2
+	VMAXPS       Y0, Y4, Y0
+	VMAXPS       Y1, Y4, Y1
+	VMAXPS       Y2, Y4, Y2
+	VADDPS       Y0, Y0, Y0
+	VADDPS       Y1, Y1, Y1
+	VADDPS       Y2, Y2, Y2
+	VMULPS       wide32<>+64(SB), Y0, Y3
+	VMULPS       wide32<>+64(SB), Y1, Y4
+	VMULPS       wide32<>+64(SB), Y2, Y5
+	VROUNDPS     $0x00, Y3, Y3
+	VROUNDPS     $0x00, Y4, Y4
+	VROUNDPS     $0x00, Y5, Y5
+	VFNMADD231PS wide32<>+96(SB), Y3, Y0
+	VFNMADD231PS wide32<>+96(SB), Y4, Y1
+	VFNMADD231PS wide32<>+96(SB), Y5, Y2
+	VFNMADD231PS wide32<>+128(SB), Y3, Y0
+	VFNMADD231PS wide32<>+128(SB), Y4, Y1
+	VFNMADD231PS wide32<>+128(SB), Y5, Y2
+	VMOVUPS      wide32<>+512(SB), Y6
+	VMOVUPS      wide32<>+512(SB), Y7
+	VMOVUPS      wide32<>+512(SB), Y8
+	VFMADD213PS  wide32<>+544(SB), Y0, Y6
+	VFMADD213PS  wide32<>+544(SB), Y1, Y7
+	VFMADD213PS  wide32<>+544(SB), Y2, Y8
+	VFMADD213PS  wide32<>+576(SB), Y0, Y6
+	VFMADD213PS  wide32<>+576(SB), Y1, Y7
+	VFMADD213PS  wide32<>+576(SB), Y2, Y8
+	VFMADD213PS  wide32<>+608(SB), Y0, Y6
+	VFMADD213PS  wide32<>+608(SB), Y1, Y7
+	VFMADD213PS  wide32<>+608(SB), Y2, Y8
+	VFMADD213PS  wide32<>+640(SB), Y0, Y6
+	VFMADD213PS  wide32<>+640(SB), Y1, Y7
+	VFMADD213PS  wide32<>+640(SB), Y2, Y8
+	VFMADD213PS  wide32<>+384(SB), Y0, Y6
+	VFMADD213PS  wide32<>+384(SB), Y1, Y7
+	VFMADD213PS  wide32<>+384(SB), Y2, Y8
+	VMULPS       Y0, Y0, Y9
+	VMULPS       Y1, Y1, Y10
+	VMULPS       Y2, Y2, Y11
+	VFMADD213PS  Y0, Y9, Y6
+	VFMADD213PS  Y1, Y10, Y7
+	VFMADD213PS  Y2, Y11, Y8
+	VADDPS       wide32<>+352(SB), Y3, Y3
+	VADDPS       wide32<>+352(SB), Y4, Y4
+	VADDPS       wide32<>+352(SB), Y5, Y5
+	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x17, Y5, Y5
+	VSUBPS       wide32<>+320(SB), Y3, Y9
+	VSUBPS       wide32<>+320(SB), Y4, Y10
+	VSUBPS       wide32<>+320(SB), Y5, Y11
+	VFMADD213PS  Y9, Y3, Y6
+	VFMADD213PS  Y10, Y4, Y7
+	VFMADD213PS  Y11, Y5, Y8
+	VADDPS       wide32<>+672(SB), Y6, Y9
+	VADDPS       wide32<>+672(SB), Y7, Y10
+	VADDPS       wide32<>+672(SB), Y8, Y11
+	VDIVPS       Y9, Y6, Y0
+	VDIVPS       Y10, Y7, Y1
+	VDIVPS       Y11, Y8, Y2
+	VMOVUPS      Y0, (CX)(BX*4)
+	VMOVUPS      Y1, 32(CX)(BX*4)
+	VMOVUPS      Y2, 64(CX)(BX*4)
+	ADDQ         $0x00000018, BX
+	SUBQ         $0x00000018, AX
+	JGE          loop150
+
+tail151:
+	ADDQ $0x00000018, AX
+	JZ   done153
+	SUBQ $0x00000008, AX
+	JL   part154
+
+one152:
+	VMOVUPS      (DX)(BX*4), Y0
+	VMOVUPS      wide32<>+448(SB), Y1
+	VMOVUPS      wide32<>+480(SB), Y2
+	VMINPS       Y0, Y1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VADDPS       Y0, Y0, Y0
+	VMULPS       wide32<>+64(SB), Y0, Y1
+	VROUNDPS     $0x00, Y1, Y1
+	VFNMADD231PS wide32<>+96(SB), Y1, Y0
+	VFNMADD231PS wide32<>+128(SB), Y1, Y0
+	VMOVUPS      wide32<>+512(SB), Y2
+	VFMADD213PS  wide32<>+544(SB), Y0, Y2
+	VFMADD213PS  wide32<>+576(SB), Y0, Y2
+	VFMADD213PS  wide32<>+608(SB), Y0, Y2
+	VFMADD213PS  wide32<>+640(SB), Y0, Y2
+	VFMADD213PS  wide32<>+384(SB), Y0, Y2
+	VMULPS       Y0, Y0, Y3
+	VFMADD213PS  Y0, Y3, Y2
+	VADDPS       wide32<>+352(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VSUBPS       wide32<>+320(SB), Y1, Y3
+	VFMADD213PS  Y3, Y1, Y2
+	VADDPS       wide32<>+672(SB), Y2, Y3
+	VDIVPS       Y3, Y2, Y0
+	VMOVUPS      Y0, (CX)(BX*4)
+	ADDQ         $0x00000008, BX
+	SUBQ         $0x00000008, AX
+	JGE          one152
+
+part154:
+	ADDQ         $0x00000008, AX
+	JZ           done153
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), SI
+	VMOVUPS      (SI)(AX*4), Y0
+	VMASKMOVPS   (DX)(BX*4), Y0, Y1
+	VMOVUPS      wide32<>+448(SB), Y2
+	VMOVUPS      wide32<>+480(SB), Y3
+	VMINPS       Y1, Y2, Y1
+	VMAXPS       Y1, Y3, Y1
+	VADDPS       Y1, Y1, Y1
+	VMULPS       wide32<>+64(SB), Y1, Y2
+	VROUNDPS     $0x00, Y2, Y2
+	VFNMADD231PS wide32<>+96(SB), Y2, Y1
+	VFNMADD231PS wide32<>+128(SB), Y2, Y1
+	VMOVUPS      wide32<>+512(SB), Y3
+	VFMADD213PS  wide32<>+544(SB), Y1, Y3
+	VFMADD213PS  wide32<>+576(SB), Y1, Y3
+	VFMADD213PS  wide32<>+608(SB), Y1, Y3
+	VFMADD213PS  wide32<>+640(SB), Y1, Y3
+	VFMADD213PS  wide32<>+384(SB), Y1, Y3
+	VMULPS       Y1, Y1, Y4
+	VFMADD213PS  Y1, Y4, Y3
+	VADDPS       wide32<>+352(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VSUBPS       wide32<>+320(SB), Y2, Y4
+	VFMADD213PS  Y4, Y2, Y3
+	VADDPS       wide32<>+672(SB), Y3, Y4
+	VDIVPS       Y4, Y3, Y1
+	VMASKMOVPS   Y1, Y0, (CX)(BX*4)
+
+done153:
+	VZEROUPPER
+	RET
+
+// func sigmoid32avx2(n int, dst *float32, x *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·sigmoid32avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x00000018, AX
+	JL   tail156
+
+loop155:
+	VMOVUPS      (DX)(BX*4), Y0
+	VMOVUPS      32(DX)(BX*4), Y1
+	VMOVUPS      64(DX)(BX*4), Y2
+	VMOVUPS      Y0, Y3
+	VMOVUPS      Y1, Y4
+	VMOVUPS      Y2, Y5
+	VORPS        wide32<>+704(SB), Y0, Y0
+	VORPS        wide32<>+704(SB), Y1, Y1
+	VORPS        wide32<>+704(SB), Y2, Y2
+	VMOVUPS      wide32<>+0(SB), Y6
+	VMOVUPS      wide32<>+32(SB), Y7
+	VMINPS       Y0, Y6, Y0
+	VMINPS       Y1, Y6, Y1
+	VMINPS       Y2, Y6, Y2
+	VMAXPS       Y0, Y7, Y0
+	VMAXPS       Y1, Y7, Y1
+	VMAXPS       Y2, Y7, Y2
+	VMULPS       wide32<>+64(SB), Y0, Y6
+	VMULPS       wide32<>+64(SB), Y1, Y7
+	VMULPS       wide32<>+64(SB), Y2, Y8
+	VROUNDPS     $0x00, Y6, Y6
+	VROUNDPS     $0x00, Y7, Y7
+	VROUNDPS     $0x00, Y8, Y8
+	VFNMADD231PS wide32<>+96(SB), Y6, Y0
+	VFNMADD231PS wide32<>+96(SB), Y7, Y1
+	VFNMADD231PS wide32<>+96(SB), Y8, Y2
+	VFNMADD231PS wide32<>+128(SB), Y6, Y0
+	VFNMADD231PS wide32<>+128(SB), Y7, Y1
+	VFNMADD231PS wide32<>+128(SB), Y8, Y2
+	VMOVUPS      wide32<>+160(SB), Y9
+	VMOVUPS      wide32<>+160(SB), Y10
+	VMOVUPS      wide32<>+160(SB), Y11
+	VFMADD213PS  wide32<>+192(SB), Y0, Y9
+	VFMADD213PS  wide32<>+192(SB), Y1, Y10
+	VFMADD213PS  wide32<>+192(SB), Y2, Y11
+	VFMADD213PS  wide32<>+224(SB), Y0, Y9
+	VFMADD213PS  wide32<>+224(SB), Y1, Y10
+	VFMADD213PS  wide32<>+224(SB), Y2, Y11
+	VFMADD213PS  wide32<>+256(SB), Y0, Y9
+	VFMADD213PS  wide32<>+256(SB), Y1, Y10
+	VFMADD213PS  wide32<>+256(SB), Y2, Y11
+	VFMADD213PS  wide32<>+288(SB), Y0, Y9
+	VFMADD213PS  wide32<>+288(SB), Y1, Y10
+	VFMADD213PS  wide32<>+288(SB), Y2, Y11
+	VFMADD213PS  wide32<>+320(SB), Y0, Y9
+	VFMADD213PS  wide32<>+320(SB), Y1, Y10
+	VFMADD213PS  wide32<>+320(SB), Y2, Y11
+	VFMADD213PS  wide32<>+320(SB), Y0, Y9
+	VFMADD213PS  wide32<>+320(SB), Y1, Y10
+	VFMADD213PS  wide32<>+320(SB), Y2, Y11
+	VMOVUPS      wide32<>+352(SB), Y0
+	VMOVUPS      wide32<>+352(SB), Y1
+	VMOVUPS      wide32<>+352(SB), Y2
+	VFMADD231PS  wide32<>+384(SB), Y6, Y0
+	VFMADD231PS  wide32<>+384(SB), Y7, Y1
+	VFMADD231PS  wide32<>+384(SB), Y8, Y2
+	VSUBPS       Y0, Y6, Y6
+	VSUBPS       Y1, Y7, Y7
+	VSUBPS       Y2, Y8, Y8
+	VADDPS       wide32<>+416(SB), Y6, Y6
+	VADDPS       wide32<>+416(SB), Y7, Y7
+	VADDPS       wide32<>+416(SB), Y8, Y8
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y1, Y1
+	VPSLLD       $0x17, Y2, Y2
+	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y0, Y9, Y9
+	VMULPS       Y1, Y10, Y10
+	VMULPS       Y2, Y11, Y11
+	VMULPS       Y6, Y9, Y0
+	VMULPS       Y7, Y10, Y1
+	VMULPS       Y8, Y11, Y2
+	VADDPS       wide32<>+320(SB), Y0, Y6
+	VADDPS       wide32<>+320(SB), Y1, Y7
+	VADDPS       wide32<>+320(SB), Y2, Y8
+	VMOVUPS      wide32<>+320(SB), Y9
+	VBLENDVPS    Y3, Y0, Y9, Y0
+	VBLENDVPS    Y4, Y1, Y9, Y1
+	VBLENDVPS    Y5, Y2, Y9, Y2
+	VDIVPS       Y6, Y0, Y0
+	VDIVPS       Y7, Y1, Y1
+	VDIVPS       Y8, Y2, Y2
+	VMOVUPS      Y0, (CX)(BX*4)
+	VMOVUPS      Y1, 32(CX)(BX*4)
+	VMOVUPS      Y2, 64(CX)(BX*4)
+	ADDQ         $0x00000018, BX
+	SUBQ         $0x00000018, AX
+	JGE          loop155
+
+tail156:
+	ADDQ $0x00000018, AX
+	JZ   done158
+	SUBQ $0x00000008, AX
+	JL   part159
+
+one157:
+	VMOVUPS      (DX)(BX*4), Y0
+	VMOVUPS      Y0, Y1
+	VORPS        wide32<>+704(SB), Y0, Y0
+	VMOVUPS      wide32<>+0(SB), Y2
+	VMOVUPS      wide32<>+32(SB), Y3
+	VMINPS       Y0, Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       wide32<>+64(SB), Y0, Y2
+	VROUNDPS     $0x00, Y2, Y2
+	VFNMADD231PS wide32<>+96(SB), Y2, Y0
+	VFNMADD231PS wide32<>+128(SB), Y2, Y0
+	VMOVUPS      wide32<>+160(SB), Y3
+	VFMADD213PS  wide32<>+192(SB), Y0, Y3
+	VFMADD213PS  wide32<>+224(SB), Y0, Y3
+	VFMADD213PS  wide32<>+256(SB), Y0, Y3
+	VFMADD213PS  wide32<>+288(SB), Y0, Y3
+	VFMADD213PS  wide32<>+320(SB), Y0, Y3
+	VFMADD213PS  wide32<>+320(SB), Y0, Y3
+	VMOVUPS      wide32<>+352(SB), Y0
+	VFMADD231PS  wide32<>+384(SB), Y2, Y0
+	VSUBPS       Y0, Y2, Y2
+	VADDPS       wide32<>+416(SB), Y2, Y2
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y2, Y3, Y0
+	VADDPS       wide32<>+320(SB), Y0, Y2
+	VMOVUPS      wide32<>+320(SB), Y3
+	VBLENDVPS    Y1, Y0, Y3, Y0
+	VDIVPS       Y2, Y0, Y0
+	VMOVUPS      Y0, (CX)(BX*4)
+	ADDQ         $0x00000008, BX
+	SUBQ         $0x00000008, AX
+	JGE          one157
+
+part159:
+	ADDQ         $0x00000008, AX
+	JZ           done158
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), SI
+	VMOVUPS      (SI)(AX*4), Y0
+	VMASKMOVPS   (DX)(BX*4), Y0, Y1
+	VMOVUPS      Y1, Y2
+	VORPS        wide32<>+704(SB), Y1, Y1
+	VMOVUPS      wide32<>+0(SB), Y3
+	VMOVUPS      wide32<>+32(SB), Y4
+	VMINPS       Y1, Y3, Y1
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       wide32<>+64(SB), Y1, Y3
+	VROUNDPS     $0x00, Y3, Y3
+	VFNMADD231PS wide32<>+96(SB), Y3, Y1
+	VFNMADD231PS wide32<>+128(SB), Y3, Y1
+	VMOVUPS      wide32<>+160(SB), Y4
+	VFMADD213PS  wide32<>+192(SB), Y1, Y4
+	VFMADD213PS  wide32<>+224(SB), Y1, Y4
+	VFMADD213PS  wide32<>+256(SB), Y1, Y4
+	VFMADD213PS  wide32<>+288(SB), Y1, Y4
+	VFMADD213PS  wide32<>+320(SB), Y1, Y4
+	VFMADD213PS  wide32<>+320(SB), Y1, Y4
+	VMOVUPS      wide32<>+352(SB), Y1
+	VFMADD231PS  wide32<>+384(SB), Y3, Y1
+	VSUBPS       Y1, Y3, Y3
+	VADDPS       wide32<>+416(SB), Y3, Y3
+	VPSLLD       $0x17, Y1, Y1
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y4, Y4
+	VMULPS       Y3, Y4, Y1
+	VADDPS       wide32<>+320(SB), Y1, Y3
+	VMOVUPS      wide32<>+320(SB), Y4
+	VBLENDVPS    Y2, Y1, Y4, Y1
+	VDIVPS       Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (CX)(BX*4)
+
+done158:
+	VZEROUPPER
+	RET
+
+// func silu32avx2(n int, dst *float32, x *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·silu32avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x00000018, AX
+	JL   tail161
+
+loop160:
+	VMOVUPS     (DX)(BX*4), Y0
+	VMOVUPS     32(DX)(BX*4), Y1
+	VMOVUPS     64(DX)(BX*4), Y2
+	VMULPS      wide32<>+736(SB), Y0, Y3
+	VMULPS      wide32<>+736(SB), Y1, Y4
+	VMULPS      wide32<>+736(SB), Y2, Y5
+	VMINPS      wide32<>+768(SB), Y3, Y3
+	VMINPS      wide32<>+768(SB), Y4, Y4
+	VMINPS      wide32<>+768(SB), Y5, Y5
+	VMAXPS      wide32<>+800(SB), Y3, Y3
+	VMAXPS      wide32<>+800(SB), Y4, Y4
+	VMAXPS      wide32<>+800(SB), Y5, Y5
+	VROUNDPS    $0x00, Y3, Y6
+	VROUNDPS    $0x00, Y4, Y7
+	VROUNDPS    $0x00, Y5, Y8
+	VSUBPS      Y6, Y3, Y3
+	VSUBPS      Y7, Y4, Y4
+	VSUBPS      Y8, Y5, Y5
+	VMOVUPS     wide32<>+832(SB), Y9
+	VMOVUPS     wide32<>+832(SB), Y10
+	VMOVUPS     wide32<>+832(SB), Y11
+	VFMADD213PS wide32<>+864(SB), Y3, Y9
+	VFMADD213PS wide32<>+864(SB), Y4, Y10
+	VFMADD213PS wide32<>+864(SB), Y5, Y11
+	VFMADD213PS wide32<>+896(SB), Y3, Y9
+	VFMADD213PS wide32<>+896(SB), Y4, Y10
+	VFMADD213PS wide32<>+896(SB), Y5, Y11
+	VFMADD213PS wide32<>+928(SB), Y3, Y9
+	VFMADD213PS wide32<>+928(SB), Y4, Y10
+	VFMADD213PS wide32<>+928(SB), Y5, Y11
+	VFMADD213PS wide32<>+960(SB), Y3, Y9
+	VFMADD213PS wide32<>+960(SB), Y4, Y10
+	VFMADD213PS wide32<>+960(SB), Y5, Y11
+	VFMADD213PS wide32<>+992(SB), Y3, Y9
+	VFMADD213PS wide32<>+992(SB), Y4, Y10
+	VFMADD213PS wide32<>+992(SB), Y5, Y11
+	VFMADD213PS wide32<>+320(SB), Y3, Y9
+	VFMADD213PS wide32<>+320(SB), Y4, Y10
+	VFMADD213PS wide32<>+320(SB), Y5, Y11
+	VADDPS      wide32<>+1024(SB), Y6, Y6
+	VADDPS      wide32<>+1024(SB), Y7, Y7
+	VADDPS      wide32<>+1024(SB), Y8, Y8
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VMULPS      Y6, Y9, Y3
+	VMULPS      Y7, Y10, Y4
+	VMULPS      Y8, Y11, Y5
+	VADDPS      Y3, Y3, Y3
+	VADDPS      Y4, Y4, Y4
+	VADDPS      Y5, Y5, Y5
+	VADDPS      wide32<>+320(SB), Y3, Y3
+	VADDPS      wide32<>+320(SB), Y4, Y4
+	VADDPS      wide32<>+320(SB), Y5, Y5
+	VMOVUPS     wide32<>+320(SB), Y6
+	VDIVPS      Y3, Y6, Y3
+	VDIVPS      Y4, Y6, Y4
+	VDIVPS      Y5, Y6, Y5
+	VMULPS      Y3, Y0, Y0
+	VMULPS      Y4, Y1, Y1
+	VMULPS      Y5, Y2, Y2
+	VMOVUPS     Y0, (CX)(BX*4)
+	VMOVUPS     Y1, 32(CX)(BX*4)
+	VMOVUPS     Y2, 64(CX)(BX*4)
+	ADDQ        $0x00000018, BX
+	SUBQ        $0x00000018, AX
+	JGE         loop160
+
+tail161:
+	ADDQ $0x00000018, AX
+	JZ   done163
+	SUBQ $0x00000008, AX
+	JL   part164
+
+one162:
+	VMOVUPS     (DX)(BX*4), Y0
+	VMULPS      wide32<>+736(SB), Y0, Y1
+	VMINPS      wide32<>+768(SB), Y1, Y1
+	VMAXPS      wide32<>+800(SB), Y1, Y1
+	VROUNDPS    $0x00, Y1, Y2
+	VSUBPS      Y2, Y1, Y1
+	VMOVUPS     wide32<>+832(SB), Y3
+	VFMADD213PS wide32<>+864(SB), Y1, Y3
+	VFMADD213PS wide32<>+896(SB), Y1, Y3
+	VFMADD213PS wide32<>+928(SB), Y1, Y3
+	VFMADD213PS wide32<>+960(SB), Y1, Y3
+	VFMADD213PS wide32<>+992(SB), Y1, Y3
+	VFMADD213PS wide32<>+320(SB), Y1, Y3
+	VADDPS      wide32<>+1024(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y1
+	VADDPS      Y1, Y1, Y1
+	VADDPS      wide32<>+320(SB), Y1, Y1
+	VMOVUPS     wide32<>+320(SB), Y2
+	VDIVPS      Y1, Y2, Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (CX)(BX*4)
+	ADDQ        $0x00000008, BX
+	SUBQ        $0x00000008, AX
+	JGE         one162
+
+part164:
+	ADDQ        $0x00000008, AX
+	JZ          done163
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), SI
+	VMOVUPS     (SI)(AX*4), Y0
+	VMASKMOVPS  (DX)(BX*4), Y0, Y1
+	VMULPS      wide32<>+736(SB), Y1, Y2
+	VMINPS      wide32<>+768(SB), Y2, Y2
+	VMAXPS      wide32<>+800(SB), Y2, Y2
+	VROUNDPS    $0x00, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     wide32<>+832(SB), Y4
+	VFMADD213PS wide32<>+864(SB), Y2, Y4
+	VFMADD213PS wide32<>+896(SB), Y2, Y4
+	VFMADD213PS wide32<>+928(SB), Y2, Y4
+	VFMADD213PS wide32<>+960(SB), Y2, Y4
+	VFMADD213PS wide32<>+992(SB), Y2, Y4
+	VFMADD213PS wide32<>+320(SB), Y2, Y4
+	VADDPS      wide32<>+1024(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y2
+	VADDPS      Y2, Y2, Y2
+	VADDPS      wide32<>+320(SB), Y2, Y2
+	VMOVUPS     wide32<>+320(SB), Y3
+	VDIVPS      Y2, Y3, Y2
+	VMULPS      Y2, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (CX)(BX*4)
+
+done163:
+	VZEROUPPER
+	RET
+
+// func gelu32avx2(n int, dst *float32, x *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·gelu32avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x00000018, AX
+	JL   tail166
+
+loop165:
+	VMOVUPS     (DX)(BX*4), Y0
+	VMOVUPS     32(DX)(BX*4), Y1
+	VMOVUPS     64(DX)(BX*4), Y2
+	VMULPS      Y0, Y0, Y6
+	VMULPS      Y1, Y1, Y7
+	VMULPS      Y2, Y2, Y8
+	VMOVUPS     wide32<>+1056(SB), Y3
+	VMOVUPS     wide32<>+1056(SB), Y4
+	VMOVUPS     wide32<>+1056(SB), Y5
+	VFMADD231PS wide32<>+1088(SB), Y6, Y3
+	VFMADD231PS wide32<>+1088(SB), Y7, Y4
+	VFMADD231PS wide32<>+1088(SB), Y8, Y5
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMINPS      wide32<>+768(SB), Y3, Y3
+	VMINPS      wide32<>+768(SB), Y4, Y4
+	VMINPS      wide32<>+768(SB), Y5, Y5
+	VMAXPS      wide32<>+800(SB), Y3, Y3
+	VMAXPS      wide32<>+800(SB), Y4, Y4
+	VMAXPS      wide32<>+800(SB), Y5, Y5
+	VROUNDPS    $0x00, Y3, Y6
+	VROUNDPS    $0x00, Y4, Y7
+	VROUNDPS    $0x00, Y5, Y8
+	VSUBPS      Y6, Y3, Y3
+	VSUBPS      Y7, Y4, Y4
+	VSUBPS      Y8, Y5, Y5
+	VMOVUPS     wide32<>+832(SB), Y9
+	VMOVUPS     wide32<>+832(SB), Y10
+	VMOVUPS     wide32<>+832(SB), Y11
+	VFMADD213PS wide32<>+864(SB), Y3, Y9
+	VFMADD213PS wide32<>+864(SB), Y4, Y10
+	VFMADD213PS wide32<>+864(SB), Y5, Y11
+	VFMADD213PS wide32<>+896(SB), Y3, Y9
+	VFMADD213PS wide32<>+896(SB), Y4, Y10
+	VFMADD213PS wide32<>+896(SB), Y5, Y11
+	VFMADD213PS wide32<>+928(SB), Y3, Y9
+	VFMADD213PS wide32<>+928(SB), Y4, Y10
+	VFMADD213PS wide32<>+928(SB), Y5, Y11
+	VFMADD213PS wide32<>+960(SB), Y3, Y9
+	VFMADD213PS wide32<>+960(SB), Y4, Y10
+	VFMADD213PS wide32<>+960(SB), Y5, Y11
+	VFMADD213PS wide32<>+992(SB), Y3, Y9
+	VFMADD213PS wide32<>+992(SB), Y4, Y10
+	VFMADD213PS wide32<>+992(SB), Y5, Y11
+	VFMADD213PS wide32<>+320(SB), Y3, Y9
+	VFMADD213PS wide32<>+320(SB), Y4, Y10
+	VFMADD213PS wide32<>+320(SB), Y5, Y11
+	VADDPS      wide32<>+1024(SB), Y6, Y6
+	VADDPS      wide32<>+1024(SB), Y7, Y7
+	VADDPS      wide32<>+1024(SB), Y8, Y8
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VMULPS      Y6, Y9, Y3
+	VMULPS      Y7, Y10, Y4
+	VMULPS      Y8, Y11, Y5
+	VADDPS      Y3, Y3, Y3
+	VADDPS      Y4, Y4, Y4
+	VADDPS      Y5, Y5, Y5
+	VADDPS      wide32<>+320(SB), Y3, Y3
+	VADDPS      wide32<>+320(SB), Y4, Y4
+	VADDPS      wide32<>+320(SB), Y5, Y5
+	VMOVUPS     wide32<>+320(SB), Y6
+	VDIVPS      Y3, Y6, Y3
+	VDIVPS      Y4, Y6, Y4
+	VDIVPS      Y5, Y6, Y5
+	VMULPS      Y3, Y0, Y0
+	VMULPS      Y4, Y1, Y1
+	VMULPS      Y5, Y2, Y2
+	VMOVUPS     Y0, (CX)(BX*4)
+	VMOVUPS     Y1, 32(CX)(BX*4)
+	VMOVUPS     Y2, 64(CX)(BX*4)
+	ADDQ        $0x00000018, BX
+	SUBQ        $0x00000018, AX
+	JGE         loop165
+
+tail166:
+	ADDQ $0x00000018, AX
+	JZ   done168
+	SUBQ $0x00000008, AX
+	JL   part169
+
+one167:
+	VMOVUPS     (DX)(BX*4), Y0
+	VMULPS      Y0, Y0, Y2
+	VMOVUPS     wide32<>+1056(SB), Y1
+	VFMADD231PS wide32<>+1088(SB), Y2, Y1
+	VMULPS      Y0, Y1, Y1
+	VMINPS      wide32<>+768(SB), Y1, Y1
+	VMAXPS      wide32<>+800(SB), Y1, Y1
+	VROUNDPS    $0x00, Y1, Y2
+	VSUBPS      Y2, Y1, Y1
+	VMOVUPS     wide32<>+832(SB), Y3
+	VFMADD213PS wide32<>+864(SB), Y1, Y3
+	VFMADD213PS wide32<>+896(SB), Y1, Y3
+	VFMADD213PS wide32<>+928(SB), Y1, Y3
+	VFMADD213PS wide32<>+960(SB), Y1, Y3
+	VFMADD213PS wide32<>+992(SB), Y1, Y3
+	VFMADD213PS wide32<>+320(SB), Y1, Y3
+	VADDPS      wide32<>+1024(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y1
+	VADDPS      Y1, Y1, Y1
+	VADDPS      wide32<>+320(SB), Y1, Y1
+	VMOVUPS     wide32<>+320(SB), Y2
+	VDIVPS      Y1, Y2, Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (CX)(BX*4)
+	ADDQ        $0x00000008, BX
+	SUBQ        $0x00000008, AX
+	JGE         one167
+
+part169:
+	ADDQ        $0x00000008, AX
+	JZ          done168
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), SI
+	VMOVUPS     (SI)(AX*4), Y0
+	VMASKMOVPS  (DX)(BX*4), Y0, Y1
+	VMULPS      Y1, Y1, Y3
+	VMOVUPS     wide32<>+1056(SB), Y2
+	VFMADD231PS wide32<>+1088(SB), Y3, Y2
+	VMULPS      Y1, Y2, Y2
+	VMINPS      wide32<>+768(SB), Y2, Y2
+	VMAXPS      wide32<>+800(SB), Y2, Y2
+	VROUNDPS    $0x00, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     wide32<>+832(SB), Y4
+	VFMADD213PS wide32<>+864(SB), Y2, Y4
+	VFMADD213PS wide32<>+896(SB), Y2, Y4
+	VFMADD213PS wide32<>+928(SB), Y2, Y4
+	VFMADD213PS wide32<>+960(SB), Y2, Y4
+	VFMADD213PS wide32<>+992(SB), Y2, Y4
+	VFMADD213PS wide32<>+320(SB), Y2, Y4
+	VADDPS      wide32<>+1024(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y2
+	VADDPS      Y2, Y2, Y2
+	VADDPS      wide32<>+320(SB), Y2, Y2
+	VMOVUPS     wide32<>+320(SB), Y3
+	VDIVPS      Y2, Y3, Y2
+	VMULPS      Y2, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (CX)(BX*4)
+
+done168:
+	VZEROUPPER
+	RET
+
+// func siluGrad32avx2(n int, dst *float32, x *float32, grad *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·siluGrad32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ grad+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail171
+
+loop170:
+	VMOVUPS      (DX)(SI*4), Y0
+	VMOVUPS      32(DX)(SI*4), Y1
+	VMOVUPS      (BX)(SI*4), Y2
+	VMOVUPS      32(BX)(SI*4), Y3
+	VMOVUPS      wide32<>+1120(SB), Y4
+	VMOVUPS      wide32<>+1152(SB), Y5
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMAXPS       Y0, Y5, Y0
+	VMAXPS       Y1, Y5, Y1
+	VMULPS       wide32<>+736(SB), Y0, Y0
+	VMULPS       wide32<>+736(SB), Y1, Y1
+	VMULPS       wide32<>+992(SB), Y0, Y4
+	VMULPS       wide32<>+992(SB), Y1, Y5
+	VMINPS       wide32<>+1120(SB), Y0, Y0
+	VMINPS       wide32<>+1120(SB), Y1, Y1
+	VMAXPS       wide32<>+1152(SB), Y0, Y0
+	VMAXPS       wide32<>+1152(SB), Y1, Y1
+	VROUNDPS     $0x00, Y0, Y6
+	VROUNDPS     $0x00, Y1, Y7
+	VSUBPS       Y6, Y0, Y0
+	VSUBPS       Y7, Y1, Y1
+	VMOVUPS      wide32<>+832(SB), Y8
+	VMOVUPS      wide32<>+832(SB), Y9
+	VFMADD213PS  wide32<>+864(SB), Y0, Y8
+	VFMADD213PS  wide32<>+864(SB), Y1, Y9
+	VFMADD213PS  wide32<>+896(SB), Y0, Y8
+	VFMADD213PS  wide32<>+896(SB), Y1, Y9
+	VFMADD213PS  wide32<>+928(SB), Y0, Y8
+	VFMADD213PS  wide32<>+928(SB), Y1, Y9
+	VFMADD213PS  wide32<>+960(SB), Y0, Y8
+	VFMADD213PS  wide32<>+960(SB), Y1, Y9
+	VFMADD213PS  wide32<>+992(SB), Y0, Y8
+	VFMADD213PS  wide32<>+992(SB), Y1, Y9
+	VFMADD213PS  wide32<>+320(SB), Y0, Y8
+	VFMADD213PS  wide32<>+320(SB), Y1, Y9
+	VADDPS       wide32<>+352(SB), Y6, Y6
+	VADDPS       wide32<>+352(SB), Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y6, Y8, Y0
+	VMULPS       Y7, Y9, Y1
+	VADDPS       wide32<>+320(SB), Y0, Y6
+	VADDPS       wide32<>+320(SB), Y1, Y7
+	VMOVUPS      wide32<>+320(SB), Y8
+	VDIVPS       Y6, Y8, Y6
+	VDIVPS       Y7, Y8, Y7
+	VMULPS       Y0, Y6, Y0
+	VMULPS       Y1, Y7, Y1
+	VFNMADD213PS wide32<>+320(SB), Y0, Y4
+	VFNMADD213PS wide32<>+320(SB), Y1, Y5
+	VMULPS       Y6, Y4, Y4
+	VMULPS       Y7, Y5, Y5
+	VMULPS       Y4, Y2, Y0
+	VMULPS       Y5, Y3, Y1
+	VMOVUPS      Y0, (CX)(SI*4)
+	VMOVUPS      Y1, 32(CX)(SI*4)
+	ADDQ         $0x00000010, SI
+	SUBQ         $0x00000010, AX
+	JGE          loop170
+
+tail171:
+	ADDQ $0x00000010, AX
+	JZ   done173
+	SUBQ $0x00000008, AX
+	JL   part174
+
+one172:
+	VMOVUPS      (DX)(SI*4), Y0
+	VMOVUPS      (BX)(SI*4), Y1
+	VMOVUPS      wide32<>+1120(SB), Y2
+	VMOVUPS      wide32<>+1152(SB), Y3
+	VMINPS       Y0, Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       wide32<>+736(SB), Y0, Y0
+	VMULPS       wide32<>+992(SB), Y0, Y2
+	VMINPS       wide32<>+1120(SB), Y0, Y0
+	VMAXPS       wide32<>+1152(SB), Y0, Y0
+	VROUNDPS     $0x00, Y0, Y3
+	VSUBPS       Y3, Y0, Y0
+	VMOVUPS      wide32<>+832(SB), Y4
+	VFMADD213PS  wide32<>+864(SB), Y0, Y4
+	VFMADD213PS  wide32<>+896(SB), Y0, Y4
+	VFMADD213PS  wide32<>+928(SB), Y0, Y4
+	VFMADD213PS  wide32<>+960(SB), Y0, Y4
+	VFMADD213PS  wide32<>+992(SB), Y0, Y4
+	VFMADD213PS  wide32<>+320(SB), Y0, Y4
+	VADDPS       wide32<>+352(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y4, Y0
+	VADDPS       wide32<>+320(SB), Y0, Y3
+	VMOVUPS      wide32<>+320(SB), Y4
+	VDIVPS       Y3, Y4, Y3
+	VMULPS       Y0, Y3, Y0
+	VFNMADD213PS wide32<>+320(SB), Y0, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y2, Y1, Y0
+	VMOVUPS      Y0, (CX)(SI*4)
+	ADDQ         $0x00000008, SI
+	SUBQ         $0x00000008, AX
+	JGE          one172
+
+part174:
+	ADDQ         $0x00000008, AX
+	JZ           done173
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), DI
+	VMOVUPS      (DI)(AX*4), Y0
+	VMASKMOVPS   (DX)(SI*4), Y0, Y1
+	VMASKMOVPS   (BX)(SI*4), Y0, Y2
+	VMOVUPS      wide32<>+1120(SB), Y3
+	VMOVUPS      wide32<>+1152(SB), Y4
+	VMINPS       Y1, Y3, Y1
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       wide32<>+736(SB), Y1, Y1
+	VMULPS       wide32<>+992(SB), Y1, Y3
+	VMINPS       wide32<>+1120(SB), Y1, Y1
+	VMAXPS       wide32<>+1152(SB), Y1, Y1
+	VROUNDPS     $0x00, Y1, Y4
+	VSUBPS       Y4, Y1, Y1
+	VMOVUPS      wide32<>+832(SB), Y5
+	VFMADD213PS  wide32<>+864(SB), Y1, Y5
+	VFMADD213PS  wide32<>+896(SB), Y1, Y5
+	VFMADD213PS  wide32<>+928(SB), Y1, Y5
+	VFMADD213PS  wide32<>+960(SB), Y1, Y5
+	VFMADD213PS  wide32<>+992(SB), Y1, Y5
+	VFMADD213PS  wide32<>+320(SB), Y1, Y5
+	VADDPS       wide32<>+352(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y4, Y5, Y1
+	VADDPS       wide32<>+320(SB), Y1, Y4
+	VMOVUPS      wide32<>+320(SB), Y5
+	VDIVPS       Y4, Y5, Y4
+	VMULPS       Y1, Y4, Y1
+	VFNMADD213PS wide32<>+320(SB), Y1, Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y3, Y2, Y1
+	VMASKMOVPS   Y1, Y0, (CX)(SI*4)
+
+done173:
+	VZEROUPPER
+	RET
+
+// func geluGrad32avx2(n int, dst *float32, x *float32, grad *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluGrad32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ grad+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail176
+
+loop175:
+	VMOVUPS      (DX)(SI*4), Y0
+	VMOVUPS      32(DX)(SI*4), Y1
+	VMOVUPS      (BX)(SI*4), Y2
+	VMOVUPS      32(BX)(SI*4), Y3
+	VMOVUPS      wide32<>+1184(SB), Y4
+	VMOVUPS      wide32<>+1216(SB), Y5
+	VMINPS       Y0, Y4, Y0
+	VMINPS       Y1, Y4, Y1
+	VMAXPS       Y0, Y5, Y0
+	VMAXPS       Y1, Y5, Y1
+	VMULPS       Y0, Y0, Y6
+	VMULPS       Y1, Y1, Y7
+	VMOVUPS      wide32<>+1056(SB), Y4
+	VMOVUPS      wide32<>+1056(SB), Y5
+	VFMADD231PS  wide32<>+1088(SB), Y6, Y4
+	VFMADD231PS  wide32<>+1088(SB), Y7, Y5
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      wide32<>+1248(SB), Y8
+	VFMADD213PS  wide32<>+1056(SB), Y8, Y6
+	VFMADD213PS  wide32<>+1056(SB), Y8, Y7
+	VMULPS       Y0, Y6, Y6
+	VMULPS       Y1, Y7, Y7
+	VMULPS       wide32<>+992(SB), Y6, Y6
+	VMULPS       wide32<>+992(SB), Y7, Y7
+	VMINPS       wide32<>+1120(SB), Y4, Y4
+	VMINPS       wide32<>+1120(SB), Y5, Y5
+	VMAXPS       wide32<>+1152(SB), Y4, Y4
+	VMAXPS       wide32<>+1152(SB), Y5, Y5
+	VROUNDPS     $0x00, Y4, Y0
+	VROUNDPS     $0x00, Y5, Y1
+	VSUBPS       Y0, Y4, Y4
+	VSUBPS       Y1, Y5, Y5
+	VMOVUPS      wide32<>+832(SB), Y8
+	VMOVUPS      wide32<>+832(SB), Y9
+	VFMADD213PS  wide32<>+864(SB), Y4, Y8
+	VFMADD213PS  wide32<>+864(SB), Y5, Y9
+	VFMADD213PS  wide32<>+896(SB), Y4, Y8
+	VFMADD213PS  wide32<>+896(SB), Y5, Y9
+	VFMADD213PS  wide32<>+928(SB), Y4, Y8
+	VFMADD213PS  wide32<>+928(SB), Y5, Y9
+	VFMADD213PS  wide32<>+960(SB), Y4, Y8
+	VFMADD213PS  wide32<>+960(SB), Y5, Y9
+	VFMADD213PS  wide32<>+992(SB), Y4, Y8
+	VFMADD213PS  wide32<>+992(SB), Y5, Y9
+	VFMADD213PS  wide32<>+320(SB), Y4, Y8
+	VFMADD213PS  wide32<>+320(SB), Y5, Y9
+	VADDPS       wide32<>+352(SB), Y0, Y0
+	VADDPS       wide32<>+352(SB), Y1, Y1
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y0, Y8, Y4
+	VMULPS       Y1, Y9, Y5
+	VADDPS       wide32<>+320(SB), Y4, Y0
+	VADDPS       wide32<>+320(SB), Y5, Y1
+	VMOVUPS      wide32<>+320(SB), Y8
+	VDIVPS       Y0, Y8, Y0
+	VDIVPS       Y1, Y8, Y1
+	VMULPS       Y4, Y0, Y4
+	VMULPS       Y5, Y1, Y5
+	VFNMADD213PS wide32<>+320(SB), Y4, Y6
+	VFNMADD213PS wide32<>+320(SB), Y5, Y7
+	VMULPS       Y0, Y6, Y6
+	VMULPS       Y1, Y7, Y7
+	VMULPS       Y6, Y2, Y0
+	VMULPS       Y7, Y3, Y1
+	VMOVUPS      Y0, (CX)(SI*4)
+	VMOVUPS      Y1, 32(CX)(SI*4)
+	ADDQ         $0x00000010, SI
+	SUBQ         $0x00000010, AX
+	JGE          loop175
+
+tail176:
+	ADDQ $0x00000010, AX
+	JZ   done178
+	SUBQ $0x00000008, AX
+	JL   part179
+
+one177:
+	VMOVUPS      (DX)(SI*4), Y0
+	VMOVUPS      (BX)(SI*4), Y1
+	VMOVUPS      wide32<>+1184(SB), Y2
+	VMOVUPS      wide32<>+1216(SB), Y3
+	VMINPS       Y0, Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       Y0, Y0, Y3
+	VMOVUPS      wide32<>+1056(SB), Y2
+	VFMADD231PS  wide32<>+1088(SB), Y3, Y2
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      wide32<>+1248(SB), Y4
+	VFMADD213PS  wide32<>+1056(SB), Y4, Y3
+	VMULPS       Y0, Y3, Y3
+	VMULPS       wide32<>+992(SB), Y3, Y3
+	VMINPS       wide32<>+1120(SB), Y2, Y2
+	VMAXPS       wide32<>+1152(SB), Y2, Y2
+	VROUNDPS     $0x00, Y2, Y0
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      wide32<>+832(SB), Y4
+	VFMADD213PS  wide32<>+864(SB), Y2, Y4
+	VFMADD213PS  wide32<>+896(SB), Y2, Y4
+	VFMADD213PS  wide32<>+928(SB), Y2, Y4
+	VFMADD213PS  wide32<>+960(SB), Y2, Y4
+	VFMADD213PS  wide32<>+992(SB), Y2, Y4
+	VFMADD213PS  wide32<>+320(SB), Y2, Y4
+	VADDPS       wide32<>+352(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y0, Y4, Y2
+	VADDPS       wide32<>+320(SB), Y2, Y0
+	VMOVUPS      wide32<>+320(SB), Y4
+	VDIVPS       Y0, Y4, Y0
+	VMULPS       Y2, Y0, Y2
+	VFNMADD213PS wide32<>+320(SB), Y2, Y3
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y3, Y1, Y0
+	VMOVUPS      Y0, (CX)(SI*4)
+	ADDQ         $0x00000008, SI
+	SUBQ         $0x00000008, AX
+	JGE          one177
+
+part179:
+	ADDQ         $0x00000008, AX
+	JZ           done178
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), DI
+	VMOVUPS      (DI)(AX*4), Y0
+	VMASKMOVPS   (DX)(SI*4), Y0, Y1
+	VMASKMOVPS   (BX)(SI*4), Y0, Y2
+	VMOVUPS      wide32<>+1184(SB), Y3
+	VMOVUPS      wide32<>+1216(SB), Y4
+	VMINPS       Y1, Y3, Y1
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       Y1, Y1, Y4
+	VMOVUPS      wide32<>+1056(SB), Y3
+	VFMADD231PS  wide32<>+1088(SB), Y4, Y3
+	VMULPS       Y1, Y3, Y3
+	VMOVUPS      wide32<>+1248(SB), Y5
+	VFMADD213PS  wide32<>+1056(SB), Y5, Y4
+	VMULPS       Y1, Y4, Y4
+	VMULPS       wide32<>+992(SB), Y4, Y4
+	VMINPS       wide32<>+1120(SB), Y3, Y3
+	VMAXPS       wide32<>+1152(SB), Y3, Y3
+	VROUNDPS     $0x00, Y3, Y1
+	VSUBPS       Y1, Y3, Y3
+	VMOVUPS      wide32<>+832(SB), Y5
+	VFMADD213PS  wide32<>+864(SB), Y3, Y5
+	VFMADD213PS  wide32<>+896(SB), Y3, Y5
+	VFMADD213PS  wide32<>+928(SB), Y3, Y5
+	VFMADD213PS  wide32<>+960(SB), Y3, Y5
+	VFMADD213PS  wide32<>+992(SB), Y3, Y5
+	VFMADD213PS  wide32<>+320(SB), Y3, Y5
+	VADDPS       wide32<>+352(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y5, Y3
+	VADDPS       wide32<>+320(SB), Y3, Y1
+	VMOVUPS      wide32<>+320(SB), Y5
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y3, Y1, Y3
+	VFNMADD213PS wide32<>+320(SB), Y3, Y4
+	VMULPS       Y1, Y4, Y4
+	VMULPS       Y4, Y2, Y1
+	VMASKMOVPS   Y1, Y0, (CX)(SI*4)
+
+done178:
+	VZEROUPPER
+	RET
+
+// func add32avx2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX
+TEXT ·add32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000020, AX
+	JL   tail181
+
+loop180:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VMOVUPS 64(DX)(SI*4), Y2
+	VMOVUPS 96(DX)(SI*4), Y3
+	VMOVUPS (BX)(SI*4), Y4
+	VMOVUPS 32(BX)(SI*4), Y5
+	VMOVUPS 64(BX)(SI*4), Y6
+	VMOVUPS 96(BX)(SI*4), Y7
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y5, Y1, Y1
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y3, Y3
+	VMOVUPS Y0, (CX)(SI*4)
+	VMOVUPS Y1, 32(CX)(SI*4)
+	VMOVUPS Y2, 64(CX)(SI*4)
+	VMOVUPS Y3, 96(CX)(SI*4)
+	ADDQ    $0x00000020, SI
+	SUBQ    $0x00000020, AX
+	JGE     loop180
+
+tail181:
+	ADDQ $0x00000020, AX
+	JZ   done183
+	SUBQ $0x00000008, AX
+	JL   part184
+
+one182:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS (BX)(SI*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)(SI*4)
+	ADDQ    $0x00000008, SI
+	SUBQ    $0x00000008, AX
+	JGE     one182
+
+part184:
+	ADDQ       $0x00000008, AX
+	JZ         done183
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPS    (DI)(AX*4), Y0
+	VMASKMOVPS (DX)(SI*4), Y0, Y1
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (CX)(SI*4)
+
+done183:
+	VZEROUPPER
+	RET
+
+// func sub32avx2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX
+TEXT ·sub32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000020, AX
+	JL   tail186
+
+loop185:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VMOVUPS 64(DX)(SI*4), Y2
+	VMOVUPS 96(DX)(SI*4), Y3
+	VMOVUPS (BX)(SI*4), Y4
+	VMOVUPS 32(BX)(SI*4), Y5
+	VMOVUPS 64(BX)(SI*4), Y6
+	VMOVUPS 96(BX)(SI*4), Y7
+	VSUBPS  Y4, Y0, Y0
+	VSUBPS  Y5, Y1, Y1
+	VSUBPS  Y6, Y2, Y2
+	VSUBPS  Y7, Y3, Y3
+	VMOVUPS Y0, (CX)(SI*4)
+	VMOVUPS Y1, 32(CX)(SI*4)
+	VMOVUPS Y2, 64(CX)(SI*4)
+	VMOVUPS Y3, 96(CX)(SI*4)
+	ADDQ    $0x00000020, SI
+	SUBQ    $0x00000020, AX
+	JGE     loop185
+
+tail186:
+	ADDQ $0x00000020, AX
+	JZ   done188
+	SUBQ $0x00000008, AX
+	JL   part189
+
+one187:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS (BX)(SI*4), Y1
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)(SI*4)
+	ADDQ    $0x00000008, SI
+	SUBQ    $0x00000008, AX
+	JGE     one187
+
+part189:
+	ADDQ       $0x00000008, AX
+	JZ         done188
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPS    (DI)(AX*4), Y0
+	VMASKMOVPS (DX)(SI*4), Y0, Y1
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VSUBPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (CX)(SI*4)
+
+done188:
+	VZEROUPPER
+	RET
+
+// func mul32avx2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX
+TEXT ·mul32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000020, AX
+	JL   tail191
+
+loop190:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VMOVUPS 64(DX)(SI*4), Y2
+	VMOVUPS 96(DX)(SI*4), Y3
+	VMOVUPS (BX)(SI*4), Y4
+	VMOVUPS 32(BX)(SI*4), Y5
+	VMOVUPS 64(BX)(SI*4), Y6
+	VMOVUPS 96(BX)(SI*4), Y7
+	VMULPS  Y4, Y0, Y0
+	VMULPS  Y5, Y1, Y1
+	VMULPS  Y6, Y2, Y2
+	VMULPS  Y7, Y3, Y3
+	VMOVUPS Y0, (CX)(SI*4)
+	VMOVUPS Y1, 32(CX)(SI*4)
+	VMOVUPS Y2, 64(CX)(SI*4)
+	VMOVUPS Y3, 96(CX)(SI*4)
+	ADDQ    $0x00000020, SI
+	SUBQ    $0x00000020, AX
+	JGE     loop190
+
+tail191:
+	ADDQ $0x00000020, AX
+	JZ   done193
+	SUBQ $0x00000008, AX
+	JL   part194
+
+one192:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS (BX)(SI*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)(SI*4)
+	ADDQ    $0x00000008, SI
+	SUBQ    $0x00000008, AX
+	JGE     one192
+
+part194:
+	ADDQ       $0x00000008, AX
+	JZ         done193
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPS    (DI)(AX*4), Y0
+	VMASKMOVPS (DX)(SI*4), Y0, Y1
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (CX)(SI*4)
+
+done193:
+	VZEROUPPER
+	RET
+
+// func div32avx2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX
+TEXT ·div32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000020, AX
+	JL   tail196
+
+loop195:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VMOVUPS 64(DX)(SI*4), Y2
+	VMOVUPS 96(DX)(SI*4), Y3
+	VMOVUPS (BX)(SI*4), Y4
+	VMOVUPS 32(BX)(SI*4), Y5
+	VMOVUPS 64(BX)(SI*4), Y6
+	VMOVUPS 96(BX)(SI*4), Y7
+	VDIVPS  Y4, Y0, Y0
+	VDIVPS  Y5, Y1, Y1
+	VDIVPS  Y6, Y2, Y2
+	VDIVPS  Y7, Y3, Y3
+	VMOVUPS Y0, (CX)(SI*4)
+	VMOVUPS Y1, 32(CX)(SI*4)
+	VMOVUPS Y2, 64(CX)(SI*4)
+	VMOVUPS Y3, 96(CX)(SI*4)
+	ADDQ    $0x00000020, SI
+	SUBQ    $0x00000020, AX
+	JGE     loop195
+
+tail196:
+	ADDQ $0x00000020, AX
+	JZ   done198
+	SUBQ $0x00000008, AX
+	JL   part199
+
+one197:
+	VMOVUPS (DX)(SI*4), Y0
+	VMOVUPS (BX)(SI*4), Y1
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, (CX)(SI*4)
+	ADDQ    $0x00000008, SI
+	SUBQ    $0x00000008, AX
+	JGE     one197
+
+part199:
+	ADDQ       $0x00000008, AX
+	JZ         done198
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPS    (DI)(AX*4), Y0
+	VMASKMOVPS (DX)(SI*4), Y0, Y1
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VDIVPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (CX)(SI*4)
+
+done198:
+	VZEROUPPER
+	RET
+
+// func mulAdd32avx2(n int, dst *float32, a *float32, b *float32)
+// Requires: AVX, FMA3
+TEXT ·mulAdd32avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000020, AX
+	JL   tail201
+
+loop200:
+	VMOVUPS     (CX)(SI*4), Y0
+	VMOVUPS     32(CX)(SI*4), Y1
+	VMOVUPS     64(CX)(SI*4), Y2
+	VMOVUPS     96(CX)(SI*4), Y3
+	VMOVUPS     (DX)(SI*4), Y4
+	VMOVUPS     32(DX)(SI*4), Y5
+	VMOVUPS     64(DX)(SI*4), Y6
+	VMOVUPS     96(DX)(SI*4), Y7
+	VMOVUPS     (BX)(SI*4), Y8
+	VMOVUPS     32(BX)(SI*4), Y9
+	VMOVUPS     64(BX)(SI*4), Y10
+	VMOVUPS     96(BX)(SI*4), Y11
+	VFMADD231PS Y4, Y8, Y0
+	VFMADD231PS Y5, Y9, Y1
+	VFMADD231PS Y6, Y10, Y2
+	VFMADD231PS Y7, Y11, Y3
+	VMOVUPS     Y0, (CX)(SI*4)
+	VMOVUPS     Y1, 32(CX)(SI*4)
+	VMOVUPS     Y2, 64(CX)(SI*4)
+	VMOVUPS     Y3, 96(CX)(SI*4)
+	ADDQ        $0x00000020, SI
+	SUBQ        $0x00000020, AX
+	JGE         loop200
+
+tail201:
+	ADDQ $0x00000020, AX
+	JZ   done203
+	SUBQ $0x00000008, AX
+	JL   part204
+
+one202:
+	VMOVUPS     (CX)(SI*4), Y0
+	VMOVUPS     (DX)(SI*4), Y1
+	VMOVUPS     (BX)(SI*4), Y2
+	VFMADD231PS Y1, Y2, Y0
+	VMOVUPS     Y0, (CX)(SI*4)
+	ADDQ        $0x00000008, SI
+	SUBQ        $0x00000008, AX
+	JGE         one202
+
+part204:
+	ADDQ        $0x00000008, AX
+	JZ          done203
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), DI
+	VMOVUPS     (DI)(AX*4), Y0
+	VMASKMOVPS  (CX)(SI*4), Y0, Y1
+	VMASKMOVPS  (DX)(SI*4), Y0, Y2
+	VMASKMOVPS  (BX)(SI*4), Y0, Y3
+	VFMADD231PS Y2, Y3, Y1
+	VMASKMOVPS  Y1, Y0, (CX)(SI*4)
+
+done203:
+	VZEROUPPER
+	RET
+
+// func scale32avx2(n int, dst *float32, x *float32, c float32)
+// Requires: AVX
+TEXT ·scale32avx2(SB), NOSPLIT, $0-28
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	VBROADCASTSS c+24(FP), Y0
+	XORQ         BX, BX
+	SUBQ         $0x00000020, AX
+	JL           tail206
+
+loop205:
+	VMOVUPS (DX)(BX*4), Y1
+	VMOVUPS 32(DX)(BX*4), Y2
+	VMOVUPS 64(DX)(BX*4), Y3
+	VMOVUPS 96(DX)(BX*4), Y4
+	VMULPS  Y0, Y1, Y1
+	VMULPS  Y0, Y2, Y2
+	VMULPS  Y0, Y3, Y3
+	VMULPS  Y0, Y4, Y4
+	VMOVUPS Y1, (CX)(BX*4)
+	VMOVUPS Y2, 32(CX)(BX*4)
+	VMOVUPS Y3, 64(CX)(BX*4)
+	VMOVUPS Y4, 96(CX)(BX*4)
+	ADDQ    $0x00000020, BX
+	SUBQ    $0x00000020, AX
+	JGE     loop205
+
+tail206:
+	ADDQ $0x00000020, AX
+	JZ   done208
+	SUBQ $0x00000008, AX
+	JL   part209
+
+one207:
+	VMOVUPS (DX)(BX*4), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (CX)(BX*4)
+	ADDQ    $0x00000008, BX
+	SUBQ    $0x00000008, AX
+	JGE     one207
+
+part209:
+	ADDQ       $0x00000008, AX
+	JZ         done208
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), SI
+	VMOVUPS    (SI)(AX*4), Y1
+	VMASKMOVPS (DX)(BX*4), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (CX)(BX*4)
+
+done208:
+	VZEROUPPER
+	RET
+
+// func axpy32avx2(n int, dst *float32, x *float32, c float32)
+// Requires: AVX, FMA3
+TEXT ·axpy32avx2(SB), NOSPLIT, $0-28
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	VBROADCASTSS c+24(FP), Y0
+	XORQ         BX, BX
+	SUBQ         $0x00000020, AX
+	JL           tail211
+
+loop210:
+	VMOVUPS     (CX)(BX*4), Y1
+	VMOVUPS     32(CX)(BX*4), Y2
+	VMOVUPS     64(CX)(BX*4), Y3
+	VMOVUPS     96(CX)(BX*4), Y4
+	VMOVUPS     (DX)(BX*4), Y5
+	VMOVUPS     32(DX)(BX*4), Y6
+	VMOVUPS     64(DX)(BX*4), Y7
+	VMOVUPS     96(DX)(BX*4), Y8
+	VFMADD231PS Y0, Y5, Y1
+	VFMADD231PS Y0, Y6, Y2
+	VFMADD231PS Y0, Y7, Y3
+	VFMADD231PS Y0, Y8, Y4
+	VMOVUPS     Y1, (CX)(BX*4)
+	VMOVUPS     Y2, 32(CX)(BX*4)
+	VMOVUPS     Y3, 64(CX)(BX*4)
+	VMOVUPS     Y4, 96(CX)(BX*4)
+	ADDQ        $0x00000020, BX
+	SUBQ        $0x00000020, AX
+	JGE         loop210
+
+tail211:
+	ADDQ $0x00000020, AX
+	JZ   done213
+	SUBQ $0x00000008, AX
+	JL   part214
+
+one212:
+	VMOVUPS     (CX)(BX*4), Y1
+	VMOVUPS     (DX)(BX*4), Y2
+	VFMADD231PS Y0, Y2, Y1
+	VMOVUPS     Y1, (CX)(BX*4)
+	ADDQ        $0x00000008, BX
+	SUBQ        $0x00000008, AX
+	JGE         one212
+
+part214:
+	ADDQ        $0x00000008, AX
+	JZ          done213
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), SI
+	VMOVUPS     (SI)(AX*4), Y1
+	VMASKMOVPS  (CX)(BX*4), Y1, Y2
+	VMASKMOVPS  (DX)(BX*4), Y1, Y3
+	VFMADD231PS Y0, Y3, Y2
+	VMASKMOVPS  Y2, Y1, (CX)(BX*4)
+
+done213:
+	VZEROUPPER
+	RET
+
+// func combine32avx2(n int, dst *float32, terms int, c *float32, src *[]float32, offset int)
+// Requires: AVX, FMA3
+TEXT ·combine32avx2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ terms+16(FP), DX
+	MOVQ c+24(FP), BX
+	MOVQ src+32(FP), SI
+	MOVQ offset+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x00000040, AX
+	JL   tail216
+
+loop215:
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         SI, R11
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSS (R10), Y8
+	ADDQ         $0x18, R11
+	ADDQ         $0x04, R10
+	VMOVUPS      (R12)(R8*4), Y0
+	VMULPS       Y8, Y0, Y0
+	VMOVUPS      32(R12)(R8*4), Y1
+	VMULPS       Y8, Y1, Y1
+	VMOVUPS      64(R12)(R8*4), Y2
+	VMULPS       Y8, Y2, Y2
+	VMOVUPS      96(R12)(R8*4), Y3
+	VMULPS       Y8, Y3, Y3
+	VMOVUPS      128(R12)(R8*4), Y4
+	VMULPS       Y8, Y4, Y4
+	VMOVUPS      160(R12)(R8*4), Y5
+	VMULPS       Y8, Y5, Y5
+	VMOVUPS      192(R12)(R8*4), Y6
+	VMULPS       Y8, Y6, Y6
+	VMOVUPS      224(R12)(R8*4), Y7
+	VMULPS       Y8, Y7, Y7
+
+more219:
+	DECQ         R9
+	JZ           summed220
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSS (R10), Y8
+	ADDQ         $0x18, R11
+	ADDQ         $0x04, R10
+	VMOVUPS      (R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y0
+	VMOVUPS      32(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y1
+	VMOVUPS      64(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y2
+	VMOVUPS      96(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      128(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VMOVUPS      160(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VMOVUPS      192(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      224(R12)(R8*4), Y9
+	VFMADD231PS  Y8, Y9, Y7
+	JMP          more219
+
+summed220:
+	VMOVUPS Y0, (CX)(R8*4)
+	VMOVUPS Y1, 32(CX)(R8*4)
+	VMOVUPS Y2, 64(CX)(R8*4)
+	VMOVUPS Y3, 96(CX)(R8*4)
+	VMOVUPS Y4, 128(CX)(R8*4)
+	VMOVUPS Y5, 160(CX)(R8*4)
+	VMOVUPS Y6, 192(CX)(R8*4)
+	VMOVUPS Y7, 224(CX)(R8*4)
+	ADDQ    $0x00000040, R8
+	SUBQ    $0x00000040, AX
+	JGE     loop215
+
+tail216:
+	ADDQ $0x00000040, AX
+	JZ   done218
+	SUBQ $0x00000008, AX
+	JL   part221
+
+one217:
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         SI, R11
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSS (R10), Y1
+	ADDQ         $0x18, R11
+	ADDQ         $0x04, R10
+	VMOVUPS      (R12)(R8*4), Y0
+	VMULPS       Y1, Y0, Y0
+
+more222:
+	DECQ         R9
+	JZ           summed223
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSS (R10), Y1
+	ADDQ         $0x18, R11
+	ADDQ         $0x04, R10
+	VMOVUPS      (R12)(R8*4), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	JMP          more222
+
+summed223:
+	VMOVUPS Y0, (CX)(R8*4)
+	ADDQ    $0x00000008, R8
+	SUBQ    $0x00000008, AX
+	JGE     one217
+
+part221:
+	ADDQ         $0x00000008, AX
+	JZ           done218
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), R9
+	VMOVUPS      (R9)(AX*4), Y0
+	MOVQ         DX, AX
+	MOVQ         BX, DX
+	MOVQ         SI, BX
+	MOVQ         (BX), SI
+	ADDQ         DI, SI
+	VBROADCASTSS (DX), Y2
+	ADDQ         $0x18, BX
+	ADDQ         $0x04, DX
+	VMASKMOVPS   (SI)(R8*4), Y0, Y1
+	VMULPS       Y2, Y1, Y1
+
+more224:
+	DECQ         AX
+	JZ           summed225
+	MOVQ         (BX), SI
+	ADDQ         DI, SI
+	VBROADCASTSS (DX), Y2
+	ADDQ         $0x18, BX
+	ADDQ         $0x04, DX
+	VMASKMOVPS   (SI)(R8*4), Y0, Y3
+	VFMADD231PS  Y2, Y3, Y1
+	JMP          more224
+
+summed225:
+	VMASKMOVPS Y1, Y0, (CX)(R8*4)
+
+done218:
+	VZEROUPPER
+	RET
+
+// func adamW32avx2(n int, c *float32, w *float32, grad *float32, m *float32, v *float32)
+// Requires: AVX, FMA3
+TEXT ·adamW32avx2(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         c+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         grad+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         v+40(FP), DI
+	VBROADCASTSS (CX), Y0
+	VBROADCASTSS 4(CX), Y1
+	VBROADCASTSS 8(CX), Y2
+	VBROADCASTSS 12(CX), Y3
+	VBROADCASTSS 16(CX), Y4
+	VBROADCASTSS 20(CX), Y5
+	VBROADCASTSS 24(CX), Y6
+	VBROADCASTSS 28(CX), Y7
+	XORQ         CX, CX
+	SUBQ         $0x00000008, AX
+	JL           tail227
+
+loop226:
+	VMOVUPS     (DX)(CX*4), Y7
+	VMOVUPS     (BX)(CX*4), Y8
+	VMOVUPS     (SI)(CX*4), Y9
+	VMOVUPS     (DI)(CX*4), Y10
+	VMULPS      Y0, Y8, Y8
+	VSUBPS      Y9, Y8, Y11
+	VFMADD231PS Y1, Y11, Y9
+	VMULPS      Y8, Y8, Y8
+	VSUBPS      Y10, Y8, Y8
+	VFMADD231PS Y2, Y8, Y10
+	VMOVUPS     Y9, (SI)(CX*4)
+	VMOVUPS     Y10, (DI)(CX*4)
+	VSQRTPS     Y10, Y11
+	VFMADD213PS Y6, Y5, Y11
+	VMULPS      Y4, Y9, Y9
+	VDIVPS      Y11, Y9, Y9
+	VMULPS      Y3, Y7, Y7
+	VSUBPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (DX)(CX*4)
+	ADDQ        $0x00000008, CX
+	SUBQ        $0x00000008, AX
+	JGE         loop226
+
+tail227:
+	ADDQ $0x00000008, AX
+	JZ   done229
+	SUBQ $0x00000008, AX
+	JL   part230
+
+one228:
+	VMOVUPS     (DX)(CX*4), Y7
+	VMOVUPS     (BX)(CX*4), Y8
+	VMOVUPS     (SI)(CX*4), Y9
+	VMOVUPS     (DI)(CX*4), Y10
+	VMULPS      Y0, Y8, Y8
+	VSUBPS      Y9, Y8, Y11
+	VFMADD231PS Y1, Y11, Y9
+	VMULPS      Y8, Y8, Y8
+	VSUBPS      Y10, Y8, Y8
+	VFMADD231PS Y2, Y8, Y10
+	VMOVUPS     Y9, (SI)(CX*4)
+	VMOVUPS     Y10, (DI)(CX*4)
+	VSQRTPS     Y10, Y11
+	VFMADD213PS Y6, Y5, Y11
+	VMULPS      Y4, Y9, Y9
+	VDIVPS      Y11, Y9, Y9
+	VMULPS      Y3, Y7, Y7
+	VSUBPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (DX)(CX*4)
+	ADDQ        $0x00000008, CX
+	SUBQ        $0x00000008, AX
+	JGE         one228
+
+part230:
+	ADDQ        $0x00000008, AX
+	JZ          done229
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), R8
+	VMOVUPS     (R8)(AX*4), Y7
+	VMASKMOVPS  (DX)(CX*4), Y7, Y8
+	VMASKMOVPS  (BX)(CX*4), Y7, Y9
+	VMASKMOVPS  (SI)(CX*4), Y7, Y10
+	VMASKMOVPS  (DI)(CX*4), Y7, Y11
+	VMULPS      Y0, Y9, Y9
+	VSUBPS      Y10, Y9, Y0
+	VFMADD231PS Y1, Y0, Y10
+	VMULPS      Y9, Y9, Y9
+	VSUBPS      Y11, Y9, Y9
+	VFMADD231PS Y2, Y9, Y11
+	VMASKMOVPS  Y10, Y7, (SI)(CX*4)
+	VMASKMOVPS  Y11, Y7, (DI)(CX*4)
+	VSQRTPS     Y11, Y0
+	VFMADD213PS Y6, Y5, Y0
+	VMULPS      Y4, Y10, Y10
+	VDIVPS      Y0, Y10, Y10
+	VMULPS      Y3, Y8, Y8
+	VSUBPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y7, (DX)(CX*4)
+
+done229:
+	VZEROUPPER
+	RET
+
+// func adamWAverage32avx2(n int, c *float32, w *float32, grad *float32, m *float32, v *float32, ema *float32)
+// Requires: AVX, FMA3
+TEXT ·adamWAverage32avx2(SB), NOSPLIT, $0-56
+	MOVQ         n+0(FP), AX
+	MOVQ         c+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         grad+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         v+40(FP), DI
+	MOVQ         ema+48(FP), R8
+	VBROADCASTSS (CX), Y0
+	VBROADCASTSS 4(CX), Y1
+	VBROADCASTSS 8(CX), Y2
+	VBROADCASTSS 12(CX), Y3
+	VBROADCASTSS 16(CX), Y4
+	VBROADCASTSS 20(CX), Y5
+	VBROADCASTSS 24(CX), Y6
+	VBROADCASTSS 28(CX), Y7
+	XORQ         CX, CX
+	SUBQ         $0x00000008, AX
+	JL           tail232
+
+loop231:
+	VMOVUPS     (DX)(CX*4), Y8
+	VMOVUPS     (BX)(CX*4), Y9
+	VMOVUPS     (SI)(CX*4), Y10
+	VMOVUPS     (DI)(CX*4), Y11
+	VMULPS      Y0, Y9, Y9
+	VSUBPS      Y10, Y9, Y12
+	VFMADD231PS Y1, Y12, Y10
+	VMULPS      Y9, Y9, Y9
+	VSUBPS      Y11, Y9, Y9
+	VFMADD231PS Y2, Y9, Y11
+	VMOVUPS     Y10, (SI)(CX*4)
+	VMOVUPS     Y11, (DI)(CX*4)
+	VSQRTPS     Y11, Y12
+	VFMADD213PS Y6, Y5, Y12
+	VMULPS      Y4, Y10, Y10
+	VDIVPS      Y12, Y10, Y10
+	VMULPS      Y3, Y8, Y8
+	VSUBPS      Y10, Y8, Y8
+	VMOVUPS     Y8, (DX)(CX*4)
+	VMOVUPS     (R8)(CX*4), Y11
+	VSUBPS      Y11, Y8, Y8
+	VFMADD231PS Y7, Y8, Y11
+	VMOVUPS     Y11, (R8)(CX*4)
+	ADDQ        $0x00000008, CX
+	SUBQ        $0x00000008, AX
+	JGE         loop231
+
+tail232:
+	ADDQ $0x00000008, AX
+	JZ   done234
+	SUBQ $0x00000008, AX
+	JL   part235
+
+one233:
+	VMOVUPS     (DX)(CX*4), Y8
+	VMOVUPS     (BX)(CX*4), Y9
+	VMOVUPS     (SI)(CX*4), Y10
+	VMOVUPS     (DI)(CX*4), Y11
+	VMULPS      Y0, Y9, Y9
+	VSUBPS      Y10, Y9, Y12
+	VFMADD231PS Y1, Y12, Y10
+	VMULPS      Y9, Y9, Y9
+	VSUBPS      Y11, Y9, Y9
+	VFMADD231PS Y2, Y9, Y11
+	VMOVUPS     Y10, (SI)(CX*4)
+	VMOVUPS     Y11, (DI)(CX*4)
+	VSQRTPS     Y11, Y12
+	VFMADD213PS Y6, Y5, Y12
+	VMULPS      Y4, Y10, Y10
+	VDIVPS      Y12, Y10, Y10
+	VMULPS      Y3, Y8, Y8
+	VSUBPS      Y10, Y8, Y8
+	VMOVUPS     Y8, (DX)(CX*4)
+	VMOVUPS     (R8)(CX*4), Y11
+	VSUBPS      Y11, Y8, Y8
+	VFMADD231PS Y7, Y8, Y11
+	VMOVUPS     Y11, (R8)(CX*4)
+	ADDQ        $0x00000008, CX
+	SUBQ        $0x00000008, AX
+	JGE         one233
+
+part235:
+	ADDQ        $0x00000008, AX
+	JZ          done234
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), R9
+	VMOVUPS     (R9)(AX*4), Y8
+	VMASKMOVPS  (DX)(CX*4), Y8, Y9
+	VMASKMOVPS  (BX)(CX*4), Y8, Y10
+	VMASKMOVPS  (SI)(CX*4), Y8, Y11
+	VMASKMOVPS  (DI)(CX*4), Y8, Y12
+	VMULPS      Y0, Y10, Y10
+	VSUBPS      Y11, Y10, Y0
+	VFMADD231PS Y1, Y0, Y11
+	VMULPS      Y10, Y10, Y10
+	VSUBPS      Y12, Y10, Y10
+	VFMADD231PS Y2, Y10, Y12
+	VMASKMOVPS  Y11, Y8, (SI)(CX*4)
+	VMASKMOVPS  Y12, Y8, (DI)(CX*4)
+	VSQRTPS     Y12, Y0
+	VFMADD213PS Y6, Y5, Y0
+	VMULPS      Y4, Y11, Y11
+	VDIVPS      Y0, Y11, Y11
+	VMULPS      Y3, Y9, Y9
+	VSUBPS      Y11, Y9, Y9
+	VMASKMOVPS  Y9, Y8, (DX)(CX*4)
+	VMASKMOVPS  (R8)(CX*4), Y8, Y12
+	VSUBPS      Y12, Y9, Y9
+	VFMADD231PS Y7, Y9, Y12
+	VMASKMOVPS  Y12, Y8, (R8)(CX*4)
+
+done234:
+	VZEROUPPER
+	RET
+
+// func exp64avx2(n int, dst *float64, x *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·exp64avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x00000010, AX
+	JL   tail237
+
+loop236:
+	VMOVUPD      (DX)(BX*8), Y0
+	VMOVUPD      32(DX)(BX*8), Y1
+	VMOVUPD      64(DX)(BX*8), Y2
+	VMOVUPD      96(DX)(BX*8), Y3
+	VMOVUPD      wide64<>+0(SB), Y4
+	VMOVUPD      wide64<>+32(SB), Y5
+	VMINPD       Y0, Y4, Y0
+	VMINPD       Y1, Y4, Y1
+	VMINPD       Y2, Y4, Y2
+	VMINPD       Y3, Y4, Y3
+	VMAXPD       Y0, Y5, Y0
+	VMAXPD       Y1, Y5, Y1
+	VMAXPD       Y2, Y5, Y2
+	VMAXPD       Y3, Y5, Y3
+	VMULPD       wide64<>+64(SB), Y0, Y4
+	VMULPD       wide64<>+64(SB), Y1, Y5
+	VMULPD       wide64<>+64(SB), Y2, Y6
+	VMULPD       wide64<>+64(SB), Y3, Y7
+	VROUNDPD     $0x00, Y4, Y4
+	VROUNDPD     $0x00, Y5, Y5
+	VROUNDPD     $0x00, Y6, Y6
+	VROUNDPD     $0x00, Y7, Y7
+	VFNMADD231PD wide64<>+96(SB), Y4, Y0
+	VFNMADD231PD wide64<>+96(SB), Y5, Y1
+	VFNMADD231PD wide64<>+96(SB), Y6, Y2
+	VFNMADD231PD wide64<>+96(SB), Y7, Y3
+	VFNMADD231PD wide64<>+128(SB), Y4, Y0
+	VFNMADD231PD wide64<>+128(SB), Y5, Y1
+	VFNMADD231PD wide64<>+128(SB), Y6, Y2
+	VFNMADD231PD wide64<>+128(SB), Y7, Y3
+	VMOVUPD      wide64<>+160(SB), Y8
+	VMOVUPD      wide64<>+160(SB), Y9
+	VMOVUPD      wide64<>+160(SB), Y10
+	VMOVUPD      wide64<>+160(SB), Y11
+	VFMADD213PD  wide64<>+192(SB), Y0, Y8
+	VFMADD213PD  wide64<>+192(SB), Y1, Y9
+	VFMADD213PD  wide64<>+192(SB), Y2, Y10
+	VFMADD213PD  wide64<>+192(SB), Y3, Y11
+	VFMADD213PD  wide64<>+224(SB), Y0, Y8
+	VFMADD213PD  wide64<>+224(SB), Y1, Y9
+	VFMADD213PD  wide64<>+224(SB), Y2, Y10
+	VFMADD213PD  wide64<>+224(SB), Y3, Y11
+	VFMADD213PD  wide64<>+256(SB), Y0, Y8
+	VFMADD213PD  wide64<>+256(SB), Y1, Y9
+	VFMADD213PD  wide64<>+256(SB), Y2, Y10
+	VFMADD213PD  wide64<>+256(SB), Y3, Y11
+	VFMADD213PD  wide64<>+288(SB), Y0, Y8
+	VFMADD213PD  wide64<>+288(SB), Y1, Y9
+	VFMADD213PD  wide64<>+288(SB), Y2, Y10
+	VFMADD213PD  wide64<>+288(SB), Y3, Y11
+	VFMADD213PD  wide64<>+320(SB), Y0, Y8
+	VFMADD213PD  wide64<>+320(SB), Y1, Y9
+	VFMADD213PD  wide64<>+320(SB), Y2, Y10
+	VFMADD213PD  wide64<>+320(SB), Y3, Y11
+	VFMADD213PD  wide64<>+352(SB), Y0, Y8
+	VFMADD213PD  wide64<>+352(SB), Y1, Y9
+	VFMADD213PD  wide64<>+352(SB), Y2, Y10
+	VFMADD213PD  wide64<>+352(SB), Y3, Y11
+	VFMADD213PD  wide64<>+384(SB), Y0, Y8
+	VFMADD213PD  wide64<>+384(SB), Y1, Y9
+	VFMADD213PD  wide64<>+384(SB), Y2, Y10
+	VFMADD213PD  wide64<>+384(SB), Y3, Y11
+	VFMADD213PD  wide64<>+416(SB), Y0, Y8
+	VFMADD213PD  wide64<>+416(SB), Y1, Y9
+	VFMADD213PD  wide64<>+416(SB), Y2, Y10
+	VFMADD213PD  wide64<>+416(SB), Y3, Y11
+	VFMADD213PD  wide64<>+448(SB), Y0, Y8
+	VFMADD213PD  wide64<>+448(SB), Y1, Y9
+	VFMADD213PD  wide64<>+448(SB), Y2, Y10
+	VFMADD213PD  wide64<>+448(SB), Y3, Y11
+	VFMADD213PD  wide64<>+480(SB), Y0, Y8
+	VFMADD213PD  wide64<>+480(SB), Y1, Y9
+	VFMADD213PD  wide64<>+480(SB), Y2, Y10
+	VFMADD213PD  wide64<>+480(SB), Y3, Y11
+	VFMADD213PD  wide64<>+512(SB), Y0, Y8
+	VFMADD213PD  wide64<>+512(SB), Y1, Y9
+	VFMADD213PD  wide64<>+512(SB), Y2, Y10
+	VFMADD213PD  wide64<>+512(SB), Y3, Y11
+	VFMADD213PD  wide64<>+544(SB), Y0, Y8
+	VFMADD213PD  wide64<>+544(SB), Y1, Y9
+	VFMADD213PD  wide64<>+544(SB), Y2, Y10
+	VFMADD213PD  wide64<>+544(SB), Y3, Y11
+	VFMADD213PD  wide64<>+544(SB), Y0, Y8
+	VFMADD213PD  wide64<>+544(SB), Y1, Y9
+	VFMADD213PD  wide64<>+544(SB), Y2, Y10
+	VFMADD213PD  wide64<>+544(SB), Y3, Y11
+	VMOVUPD      wide64<>+576(SB), Y0
+	VMOVUPD      wide64<>+576(SB), Y1
+	VMOVUPD      wide64<>+576(SB), Y2
+	VMOVUPD      wide64<>+576(SB), Y3
+	VFMADD231PD  wide64<>+512(SB), Y4, Y0
+	VFMADD231PD  wide64<>+512(SB), Y5, Y1
+	VFMADD231PD  wide64<>+512(SB), Y6, Y2
+	VFMADD231PD  wide64<>+512(SB), Y7, Y3
+	VSUBPD       Y0, Y4, Y4
+	VSUBPD       Y1, Y5, Y5
+	VSUBPD       Y2, Y6, Y6
+	VSUBPD       Y3, Y7, Y7
+	VADDPD       wide64<>+608(SB), Y4, Y4
+	VADDPD       wide64<>+608(SB), Y5, Y5
+	VADDPD       wide64<>+608(SB), Y6, Y6
+	VADDPD       wide64<>+608(SB), Y7, Y7
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y1, Y1
+	VPSLLQ       $0x34, Y2, Y2
+	VPSLLQ       $0x34, Y3, Y3
+	VPSLLQ       $0x34, Y4, Y4
+	VPSLLQ       $0x34, Y5, Y5
+	VPSLLQ       $0x34, Y6, Y6
+	VPSLLQ       $0x34, Y7, Y7
+	VMULPD       Y0, Y8, Y8
+	VMULPD       Y1, Y9, Y9
+	VMULPD       Y2, Y10, Y10
+	VMULPD       Y3, Y11, Y11
+	VMULPD       Y4, Y8, Y0
+	VMULPD       Y5, Y9, Y1
+	VMULPD       Y6, Y10, Y2
+	VMULPD       Y7, Y11, Y3
+	VMOVUPD      Y0, (CX)(BX*8)
+	VMOVUPD      Y1, 32(CX)(BX*8)
+	VMOVUPD      Y2, 64(CX)(BX*8)
+	VMOVUPD      Y3, 96(CX)(BX*8)
+	ADDQ         $0x00000010, BX
+	SUBQ         $0x00000010, AX
+	JGE          loop236
+
+tail237:
+	ADDQ $0x00000010, AX
+	JZ   done239
+	SUBQ $0x00000004, AX
+	JL   part240
+
+one238:
+	VMOVUPD      (DX)(BX*8), Y0
+	VMOVUPD      wide64<>+0(SB), Y1
+	VMOVUPD      wide64<>+32(SB), Y2
+	VMINPD       Y0, Y1, Y0
+	VMAXPD       Y0, Y2, Y0
+	VMULPD       wide64<>+64(SB), Y0, Y1
+	VROUNDPD     $0x00, Y1, Y1
+	VFNMADD231PD wide64<>+96(SB), Y1, Y0
+	VFNMADD231PD wide64<>+128(SB), Y1, Y0
+	VMOVUPD      wide64<>+160(SB), Y2
+	VFMADD213PD  wide64<>+192(SB), Y0, Y2
+	VFMADD213PD  wide64<>+224(SB), Y0, Y2
+	VFMADD213PD  wide64<>+256(SB), Y0, Y2
+	VFMADD213PD  wide64<>+288(SB), Y0, Y2
+	VFMADD213PD  wide64<>+320(SB), Y0, Y2
+	VFMADD213PD  wide64<>+352(SB), Y0, Y2
+	VFMADD213PD  wide64<>+384(SB), Y0, Y2
+	VFMADD213PD  wide64<>+416(SB), Y0, Y2
+	VFMADD213PD  wide64<>+448(SB), Y0, Y2
+	VFMADD213PD  wide64<>+480(SB), Y0, Y2
+	VFMADD213PD  wide64<>+512(SB), Y0, Y2
+	VFMADD213PD  wide64<>+544(SB), Y0, Y2
+	VFMADD213PD  wide64<>+544(SB), Y0, Y2
+	VMOVUPD      wide64<>+576(SB), Y0
+	VFMADD231PD  wide64<>+512(SB), Y1, Y0
+	VSUBPD       Y0, Y1, Y1
+	VADDPD       wide64<>+608(SB), Y1, Y1
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y1, Y1
+	VMULPD       Y0, Y2, Y2
+	VMULPD       Y1, Y2, Y0
+	VMOVUPD      Y0, (CX)(BX*8)
+	ADDQ         $0x00000004, BX
+	SUBQ         $0x00000004, AX
+	JGE          one238
+
+part240:
+	ADDQ         $0x00000004, AX
+	JZ           done239
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), SI
+	VMOVUPD      (SI)(AX*8), Y0
+	VMASKMOVPD   (DX)(BX*8), Y0, Y1
+	VMOVUPD      wide64<>+0(SB), Y2
+	VMOVUPD      wide64<>+32(SB), Y3
+	VMINPD       Y1, Y2, Y1
+	VMAXPD       Y1, Y3, Y1
+	VMULPD       wide64<>+64(SB), Y1, Y2
+	VROUNDPD     $0x00, Y2, Y2
+	VFNMADD231PD wide64<>+96(SB), Y2, Y1
+	VFNMADD231PD wide64<>+128(SB), Y2, Y1
+	VMOVUPD      wide64<>+160(SB), Y3
+	VFMADD213PD  wide64<>+192(SB), Y1, Y3
+	VFMADD213PD  wide64<>+224(SB), Y1, Y3
+	VFMADD213PD  wide64<>+256(SB), Y1, Y3
+	VFMADD213PD  wide64<>+288(SB), Y1, Y3
+	VFMADD213PD  wide64<>+320(SB), Y1, Y3
+	VFMADD213PD  wide64<>+352(SB), Y1, Y3
+	VFMADD213PD  wide64<>+384(SB), Y1, Y3
+	VFMADD213PD  wide64<>+416(SB), Y1, Y3
+	VFMADD213PD  wide64<>+448(SB), Y1, Y3
+	VFMADD213PD  wide64<>+480(SB), Y1, Y3
+	VFMADD213PD  wide64<>+512(SB), Y1, Y3
+	VFMADD213PD  wide64<>+544(SB), Y1, Y3
+	VFMADD213PD  wide64<>+544(SB), Y1, Y3
+	VMOVUPD      wide64<>+576(SB), Y1
+	VFMADD231PD  wide64<>+512(SB), Y2, Y1
+	VSUBPD       Y1, Y2, Y2
+	VADDPD       wide64<>+608(SB), Y2, Y2
+	VPSLLQ       $0x34, Y1, Y1
+	VPSLLQ       $0x34, Y2, Y2
+	VMULPD       Y1, Y3, Y3
+	VMULPD       Y2, Y3, Y1
+	VMASKMOVPD   Y1, Y0, (CX)(BX*8)
+
+done239:
+	VZEROUPPER
+	RET
+
+// func tanh64avx2(n int, dst *float64, x *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·tanh64avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x0000000c, AX
+	JL   tail242
+
+loop241:
+	VMOVUPD      (DX)(BX*8), Y0
+	VMOVUPD      32(DX)(BX*8), Y1
+	VMOVUPD      64(DX)(BX*8), Y2
+	VMOVUPD      wide64<>+640(SB), Y3
+	VMOVUPD      wide64<>+672(SB), Y4
+	VMINPD       Y0, Y3, Y0
+	VMINPD       Y1, Y3, Y1
+	VMINPD       Y2, Y3, Y2
+	VMAXPD       Y0, Y4, Y0
+	VMAXPD       Y1, Y4, Y1
+	VMAXPD       Y2, Y4, Y2
+	VADDPD       Y0, Y0, Y0
+	VADDPD       Y1, Y1, Y1
+	VADDPD       Y2, Y2, Y2
+	VMULPD       wide64<>+64(SB), Y0, Y3
+	VMULPD       wide64<>+64(SB), Y1, Y4
+	VMULPD       wide64<>+64(SB), Y2, Y5
+	VROUNDPD     $0x00, Y3, Y3
+	VROUNDPD     $0x00, Y4, Y4
+	VROUNDPD     $0x00, Y5, Y5
+	VFNMADD231PD wide64<>+96(SB), Y3, Y0
+	VFNMADD231PD wide64<>+96(SB), Y4, Y1
+	VFNMADD231PD wide64<>+96(SB), Y5, Y2
+	VFNMADD231PD wide64<>+128(SB), Y3, Y0
+	VFNMADD231PD wide64<>+128(SB), Y4, Y1
+	VFNMADD231PD wide64<>+128(SB), Y5, Y2
+	VMOVUPD      wide64<>+160(SB), Y6
+	VMOVUPD      wide64<>+160(SB), Y7
+	VMOVUPD      wide64<>+160(SB), Y8
+	VFMADD213PD  wide64<>+192(SB), Y0, Y6
+	VFMADD213PD  wide64<>+192(SB), Y1, Y7
+	VFMADD213PD  wide64<>+192(SB), Y2, Y8
+	VFMADD213PD  wide64<>+224(SB), Y0, Y6
+	VFMADD213PD  wide64<>+224(SB), Y1, Y7
+	VFMADD213PD  wide64<>+224(SB), Y2, Y8
+	VFMADD213PD  wide64<>+256(SB), Y0, Y6
+	VFMADD213PD  wide64<>+256(SB), Y1, Y7
+	VFMADD213PD  wide64<>+256(SB), Y2, Y8
+	VFMADD213PD  wide64<>+288(SB), Y0, Y6
+	VFMADD213PD  wide64<>+288(SB), Y1, Y7
+	VFMADD213PD  wide64<>+288(SB), Y2, Y8
+	VFMADD213PD  wide64<>+320(SB), Y0, Y6
+	VFMADD213PD  wide64<>+320(SB), Y1, Y7
+	VFMADD213PD  wide64<>+320(SB), Y2, Y8
+	VFMADD213PD  wide64<>+352(SB), Y0, Y6
+	VFMADD213PD  wide64<>+352(SB), Y1, Y7
+	VFMADD213PD  wide64<>+352(SB), Y2, Y8
+	VFMADD213PD  wide64<>+384(SB), Y0, Y6
+	VFMADD213PD  wide64<>+384(SB), Y1, Y7
+	VFMADD213PD  wide64<>+384(SB), Y2, Y8
+	VFMADD213PD  wide64<>+416(SB), Y0, Y6
+	VFMADD213PD  wide64<>+416(SB), Y1, Y7
+	VFMADD213PD  wide64<>+416(SB), Y2, Y8
+	VFMADD213PD  wide64<>+448(SB), Y0, Y6
+	VFMADD213PD  wide64<>+448(SB), Y1, Y7
+	VFMADD213PD  wide64<>+448(SB), Y2, Y8
+	VFMADD213PD  wide64<>+480(SB), Y0, Y6
+	VFMADD213PD  wide64<>+480(SB), Y1, Y7
+	VFMADD213PD  wide64<>+480(SB), Y2, Y8
+	VFMADD213PD  wide64<>+512(SB), Y0, Y6
+	VFMADD213PD  wide64<>+512(SB), Y1, Y7
+	VFMADD213PD  wide64<>+512(SB), Y2, Y8
+	VMULPD       Y0, Y0, Y9
+	VMULPD       Y1, Y1, Y10
+	VMULPD       Y2, Y2, Y11
+	VFMADD213PD  Y0, Y9, Y6
+	VFMADD213PD  Y1, Y10, Y7
+	VFMADD213PD  Y2, Y11, Y8
+	VADDPD       wide64<>+576(SB), Y3, Y3
+	VADDPD       wide64<>+576(SB), Y4, Y4
+	VADDPD       wide64<>+576(SB), Y5, Y5
+	VPSLLQ       $0x34, Y3, Y3
+	VPSLLQ       $0x34, Y4, Y4
+	VPSLLQ       $0x34, Y5, Y5
+	VSUBPD       wide64<>+544(SB), Y3, Y9
+	VSUBPD       wide64<>+544(SB), Y4, Y10
+	VSUBPD       wide64<>+544(SB), Y5, Y11
+	VFMADD213PD  Y9, Y3, Y6
+	VFMADD213PD  Y10, Y4, Y7
+	VFMADD213PD  Y11, Y5, Y8
+	VADDPD       wide64<>+704(SB), Y6, Y9
+	VADDPD       wide64<>+704(SB), Y7, Y10
+	VADDPD       wide64<>+704(SB), Y8, Y11
+	VDIVPD       Y9, Y6, Y0
+	VDIVPD       Y10, Y7, Y1
+	VDIVPD       Y11, Y8, Y2
+	VMOVUPD      Y0, (CX)(BX*8)
+	VMOVUPD      Y1, 32(CX)(BX*8)
+	VMOVUPD      Y2, 64(CX)(BX*8)
+	ADDQ         $0x0000000c, BX
+	SUBQ         $0x0000000c, AX
+	JGE          loop241
+
+tail242:
+	ADDQ $0x0000000c, AX
+	JZ   done244
+	SUBQ $0x00000004, AX
+	JL   part245
+
+one243:
+	VMOVUPD      (DX)(BX*8), Y0
+	VMOVUPD      wide64<>+640(SB), Y1
+	VMOVUPD      wide64<>+672(SB), Y2
+	VMINPD       Y0, Y1, Y0
+	VMAXPD       Y0, Y2, Y0
+	VADDPD       Y0, Y0, Y0
+	VMULPD       wide64<>+64(SB), Y0, Y1
+	VROUNDPD     $0x00, Y1, Y1
+	VFNMADD231PD wide64<>+96(SB), Y1, Y0
+	VFNMADD231PD wide64<>+128(SB), Y1, Y0
+	VMOVUPD      wide64<>+160(SB), Y2
+	VFMADD213PD  wide64<>+192(SB), Y0, Y2
+	VFMADD213PD  wide64<>+224(SB), Y0, Y2
+	VFMADD213PD  wide64<>+256(SB), Y0, Y2
+	VFMADD213PD  wide64<>+288(SB), Y0, Y2
+	VFMADD213PD  wide64<>+320(SB), Y0, Y2
+	VFMADD213PD  wide64<>+352(SB), Y0, Y2
+	VFMADD213PD  wide64<>+384(SB), Y0, Y2
+	VFMADD213PD  wide64<>+416(SB), Y0, Y2
+	VFMADD213PD  wide64<>+448(SB), Y0, Y2
+	VFMADD213PD  wide64<>+480(SB), Y0, Y2
+	VFMADD213PD  wide64<>+512(SB), Y0, Y2
+	VMULPD       Y0, Y0, Y3
+	VFMADD213PD  Y0, Y3, Y2
+	VADDPD       wide64<>+576(SB), Y1, Y1
+	VPSLLQ       $0x34, Y1, Y1
+	VSUBPD       wide64<>+544(SB), Y1, Y3
+	VFMADD213PD  Y3, Y1, Y2
+	VADDPD       wide64<>+704(SB), Y2, Y3
+	VDIVPD       Y3, Y2, Y0
+	VMOVUPD      Y0, (CX)(BX*8)
+	ADDQ         $0x00000004, BX
+	SUBQ         $0x00000004, AX
+	JGE          one243
+
+part245:
+	ADDQ         $0x00000004, AX
+	JZ           done244
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), SI
+	VMOVUPD      (SI)(AX*8), Y0
+	VMASKMOVPD   (DX)(BX*8), Y0, Y1
+	VMOVUPD      wide64<>+640(SB), Y2
+	VMOVUPD      wide64<>+672(SB), Y3
+	VMINPD       Y1, Y2, Y1
+	VMAXPD       Y1, Y3, Y1
+	VADDPD       Y1, Y1, Y1
+	VMULPD       wide64<>+64(SB), Y1, Y2
+	VROUNDPD     $0x00, Y2, Y2
+	VFNMADD231PD wide64<>+96(SB), Y2, Y1
+	VFNMADD231PD wide64<>+128(SB), Y2, Y1
+	VMOVUPD      wide64<>+160(SB), Y3
+	VFMADD213PD  wide64<>+192(SB), Y1, Y3
+	VFMADD213PD  wide64<>+224(SB), Y1, Y3
+	VFMADD213PD  wide64<>+256(SB), Y1, Y3
+	VFMADD213PD  wide64<>+288(SB), Y1, Y3
+	VFMADD213PD  wide64<>+320(SB), Y1, Y3
+	VFMADD213PD  wide64<>+352(SB), Y1, Y3
+	VFMADD213PD  wide64<>+384(SB), Y1, Y3
+	VFMADD213PD  wide64<>+416(SB), Y1, Y3
+	VFMADD213PD  wide64<>+448(SB), Y1, Y3
+	VFMADD213PD  wide64<>+480(SB), Y1, Y3
+	VFMADD213PD  wide64<>+512(SB), Y1, Y3
+	VMULPD       Y1, Y1, Y4
+	VFMADD213PD  Y1, Y4, Y3
+	VADDPD       wide64<>+576(SB), Y2, Y2
+	VPSLLQ       $0x34, Y2, Y2
+	VSUBPD       wide64<>+544(SB), Y2, Y4
+	VFMADD213PD  Y4, Y2, Y3
+	VADDPD       wide64<>+704(SB), Y3, Y4
+	VDIVPD       Y4, Y3, Y1
+	VMASKMOVPD   Y1, Y0, (CX)(BX*8)
+
+done244:
+	VZEROUPPER
+	RET
+
+// func sigmoid64avx2(n int, dst *float64, x *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·sigmoid64avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x0000000c, AX
+	JL   tail247
+
+loop246:
+	VMOVUPD      (DX)(BX*8), Y0
+	VMOVUPD      32(DX)(BX*8), Y1
+	VMOVUPD      64(DX)(BX*8), Y2
+	VMOVUPD      Y0, Y3
+	VMOVUPD      Y1, Y4
+	VMOVUPD      Y2, Y5
+	VORPD        wide64<>+736(SB), Y0, Y0
+	VORPD        wide64<>+736(SB), Y1, Y1
+	VORPD        wide64<>+736(SB), Y2, Y2
+	VMOVUPD      wide64<>+0(SB), Y6
+	VMOVUPD      wide64<>+32(SB), Y7
+	VMINPD       Y0, Y6, Y0
+	VMINPD       Y1, Y6, Y1
+	VMINPD       Y2, Y6, Y2
+	VMAXPD       Y0, Y7, Y0
+	VMAXPD       Y1, Y7, Y1
+	VMAXPD       Y2, Y7, Y2
+	VMULPD       wide64<>+64(SB), Y0, Y6
+	VMULPD       wide64<>+64(SB), Y1, Y7
+	VMULPD       wide64<>+64(SB), Y2, Y8
+	VROUNDPD     $0x00, Y6, Y6
+	VROUNDPD     $0x00, Y7, Y7
+	VROUNDPD     $0x00, Y8, Y8
+	VFNMADD231PD wide64<>+96(SB), Y6, Y0
+	VFNMADD231PD wide64<>+96(SB), Y7, Y1
+	VFNMADD231PD wide64<>+96(SB), Y8, Y2
+	VFNMADD231PD wide64<>+128(SB), Y6, Y0
+	VFNMADD231PD wide64<>+128(SB), Y7, Y1
+	VFNMADD231PD wide64<>+128(SB), Y8, Y2
+	VMOVUPD      wide64<>+160(SB), Y9
+	VMOVUPD      wide64<>+160(SB), Y10
+	VMOVUPD      wide64<>+160(SB), Y11
+	VFMADD213PD  wide64<>+192(SB), Y0, Y9
+	VFMADD213PD  wide64<>+192(SB), Y1, Y10
+	VFMADD213PD  wide64<>+192(SB), Y2, Y11
+	VFMADD213PD  wide64<>+224(SB), Y0, Y9
+	VFMADD213PD  wide64<>+224(SB), Y1, Y10
+	VFMADD213PD  wide64<>+224(SB), Y2, Y11
+	VFMADD213PD  wide64<>+256(SB), Y0, Y9
+	VFMADD213PD  wide64<>+256(SB), Y1, Y10
+	VFMADD213PD  wide64<>+256(SB), Y2, Y11
+	VFMADD213PD  wide64<>+288(SB), Y0, Y9
+	VFMADD213PD  wide64<>+288(SB), Y1, Y10
+	VFMADD213PD  wide64<>+288(SB), Y2, Y11
+	VFMADD213PD  wide64<>+320(SB), Y0, Y9
+	VFMADD213PD  wide64<>+320(SB), Y1, Y10
+	VFMADD213PD  wide64<>+320(SB), Y2, Y11
+	VFMADD213PD  wide64<>+352(SB), Y0, Y9
+	VFMADD213PD  wide64<>+352(SB), Y1, Y10
+	VFMADD213PD  wide64<>+352(SB), Y2, Y11
+	VFMADD213PD  wide64<>+384(SB), Y0, Y9
+	VFMADD213PD  wide64<>+384(SB), Y1, Y10
+	VFMADD213PD  wide64<>+384(SB), Y2, Y11
+	VFMADD213PD  wide64<>+416(SB), Y0, Y9
+	VFMADD213PD  wide64<>+416(SB), Y1, Y10
+	VFMADD213PD  wide64<>+416(SB), Y2, Y11
+	VFMADD213PD  wide64<>+448(SB), Y0, Y9
+	VFMADD213PD  wide64<>+448(SB), Y1, Y10
+	VFMADD213PD  wide64<>+448(SB), Y2, Y11
+	VFMADD213PD  wide64<>+480(SB), Y0, Y9
+	VFMADD213PD  wide64<>+480(SB), Y1, Y10
+	VFMADD213PD  wide64<>+480(SB), Y2, Y11
+	VFMADD213PD  wide64<>+512(SB), Y0, Y9
+	VFMADD213PD  wide64<>+512(SB), Y1, Y10
+	VFMADD213PD  wide64<>+512(SB), Y2, Y11
+	VFMADD213PD  wide64<>+544(SB), Y0, Y9
+	VFMADD213PD  wide64<>+544(SB), Y1, Y10
+	VFMADD213PD  wide64<>+544(SB), Y2, Y11
+	VFMADD213PD  wide64<>+544(SB), Y0, Y9
+	VFMADD213PD  wide64<>+544(SB), Y1, Y10
+	VFMADD213PD  wide64<>+544(SB), Y2, Y11
+	VMOVUPD      wide64<>+576(SB), Y0
+	VMOVUPD      wide64<>+576(SB), Y1
+	VMOVUPD      wide64<>+576(SB), Y2
+	VFMADD231PD  wide64<>+512(SB), Y6, Y0
+	VFMADD231PD  wide64<>+512(SB), Y7, Y1
+	VFMADD231PD  wide64<>+512(SB), Y8, Y2
+	VSUBPD       Y0, Y6, Y6
+	VSUBPD       Y1, Y7, Y7
+	VSUBPD       Y2, Y8, Y8
+	VADDPD       wide64<>+608(SB), Y6, Y6
+	VADDPD       wide64<>+608(SB), Y7, Y7
+	VADDPD       wide64<>+608(SB), Y8, Y8
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y1, Y1
+	VPSLLQ       $0x34, Y2, Y2
+	VPSLLQ       $0x34, Y6, Y6
+	VPSLLQ       $0x34, Y7, Y7
+	VPSLLQ       $0x34, Y8, Y8
+	VMULPD       Y0, Y9, Y9
+	VMULPD       Y1, Y10, Y10
+	VMULPD       Y2, Y11, Y11
+	VMULPD       Y6, Y9, Y0
+	VMULPD       Y7, Y10, Y1
+	VMULPD       Y8, Y11, Y2
+	VADDPD       wide64<>+544(SB), Y0, Y6
+	VADDPD       wide64<>+544(SB), Y1, Y7
+	VADDPD       wide64<>+544(SB), Y2, Y8
+	VMOVUPD      wide64<>+544(SB), Y9
+	VBLENDVPD    Y3, Y0, Y9, Y0
+	VBLENDVPD    Y4, Y1, Y9, Y1
+	VBLENDVPD    Y5, Y2, Y9, Y2
+	VDIVPD       Y6, Y0, Y0
+	VDIVPD       Y7, Y1, Y1
+	VDIVPD       Y8, Y2, Y2
+	VMOVUPD      Y0, (CX)(BX*8)
+	VMOVUPD      Y1, 32(CX)(BX*8)
+	VMOVUPD      Y2, 64(CX)(BX*8)
+	ADDQ         $0x0000000c, BX
+	SUBQ         $0x0000000c, AX
+	JGE          loop246
+
+tail247:
+	ADDQ $0x0000000c, AX
+	JZ   done249
+	SUBQ $0x00000004, AX
+	JL   part250
+
+one248:
+	VMOVUPD      (DX)(BX*8), Y0
+	VMOVUPD      Y0, Y1
+	VORPD        wide64<>+736(SB), Y0, Y0
+	VMOVUPD      wide64<>+0(SB), Y2
+	VMOVUPD      wide64<>+32(SB), Y3
+	VMINPD       Y0, Y2, Y0
+	VMAXPD       Y0, Y3, Y0
+	VMULPD       wide64<>+64(SB), Y0, Y2
+	VROUNDPD     $0x00, Y2, Y2
+	VFNMADD231PD wide64<>+96(SB), Y2, Y0
+	VFNMADD231PD wide64<>+128(SB), Y2, Y0
+	VMOVUPD      wide64<>+160(SB), Y3
+	VFMADD213PD  wide64<>+192(SB), Y0, Y3
+	VFMADD213PD  wide64<>+224(SB), Y0, Y3
+	VFMADD213PD  wide64<>+256(SB), Y0, Y3
+	VFMADD213PD  wide64<>+288(SB), Y0, Y3
+	VFMADD213PD  wide64<>+320(SB), Y0, Y3
+	VFMADD213PD  wide64<>+352(SB), Y0, Y3
+	VFMADD213PD  wide64<>+384(SB), Y0, Y3
+	VFMADD213PD  wide64<>+416(SB), Y0, Y3
+	VFMADD213PD  wide64<>+448(SB), Y0, Y3
+	VFMADD213PD  wide64<>+480(SB), Y0, Y3
+	VFMADD213PD  wide64<>+512(SB), Y0, Y3
+	VFMADD213PD  wide64<>+544(SB), Y0, Y3
+	VFMADD213PD  wide64<>+544(SB), Y0, Y3
+	VMOVUPD      wide64<>+576(SB), Y0
+	VFMADD231PD  wide64<>+512(SB), Y2, Y0
+	VSUBPD       Y0, Y2, Y2
+	VADDPD       wide64<>+608(SB), Y2, Y2
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y2, Y2
+	VMULPD       Y0, Y3, Y3
+	VMULPD       Y2, Y3, Y0
+	VADDPD       wide64<>+544(SB), Y0, Y2
+	VMOVUPD      wide64<>+544(SB), Y3
+	VBLENDVPD    Y1, Y0, Y3, Y0
+	VDIVPD       Y2, Y0, Y0
+	VMOVUPD      Y0, (CX)(BX*8)
+	ADDQ         $0x00000004, BX
+	SUBQ         $0x00000004, AX
+	JGE          one248
+
+part250:
+	ADDQ         $0x00000004, AX
+	JZ           done249
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), SI
+	VMOVUPD      (SI)(AX*8), Y0
+	VMASKMOVPD   (DX)(BX*8), Y0, Y1
+	VMOVUPD      Y1, Y2
+	VORPD        wide64<>+736(SB), Y1, Y1
+	VMOVUPD      wide64<>+0(SB), Y3
+	VMOVUPD      wide64<>+32(SB), Y4
+	VMINPD       Y1, Y3, Y1
+	VMAXPD       Y1, Y4, Y1
+	VMULPD       wide64<>+64(SB), Y1, Y3
+	VROUNDPD     $0x00, Y3, Y3
+	VFNMADD231PD wide64<>+96(SB), Y3, Y1
+	VFNMADD231PD wide64<>+128(SB), Y3, Y1
+	VMOVUPD      wide64<>+160(SB), Y4
+	VFMADD213PD  wide64<>+192(SB), Y1, Y4
+	VFMADD213PD  wide64<>+224(SB), Y1, Y4
+	VFMADD213PD  wide64<>+256(SB), Y1, Y4
+	VFMADD213PD  wide64<>+288(SB), Y1, Y4
+	VFMADD213PD  wide64<>+320(SB), Y1, Y4
+	VFMADD213PD  wide64<>+352(SB), Y1, Y4
+	VFMADD213PD  wide64<>+384(SB), Y1, Y4
+	VFMADD213PD  wide64<>+416(SB), Y1, Y4
+	VFMADD213PD  wide64<>+448(SB), Y1, Y4
+	VFMADD213PD  wide64<>+480(SB), Y1, Y4
+	VFMADD213PD  wide64<>+512(SB), Y1, Y4
+	VFMADD213PD  wide64<>+544(SB), Y1, Y4
+	VFMADD213PD  wide64<>+544(SB), Y1, Y4
+	VMOVUPD      wide64<>+576(SB), Y1
+	VFMADD231PD  wide64<>+512(SB), Y3, Y1
+	VSUBPD       Y1, Y3, Y3
+	VADDPD       wide64<>+608(SB), Y3, Y3
+	VPSLLQ       $0x34, Y1, Y1
+	VPSLLQ       $0x34, Y3, Y3
+	VMULPD       Y1, Y4, Y4
+	VMULPD       Y3, Y4, Y1
+	VADDPD       wide64<>+544(SB), Y1, Y3
+	VMOVUPD      wide64<>+544(SB), Y4
+	VBLENDVPD    Y2, Y1, Y4, Y1
+	VDIVPD       Y3, Y1, Y1
+	VMASKMOVPD   Y1, Y0, (CX)(BX*8)
+
+done249:
+	VZEROUPPER
+	RET
+
+// func silu64avx2(n int, dst *float64, x *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·silu64avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x0000000c, AX
+	JL   tail252
+
+loop251:
+	VMOVUPD     (DX)(BX*8), Y0
+	VMOVUPD     32(DX)(BX*8), Y1
+	VMOVUPD     64(DX)(BX*8), Y2
+	VMULPD      wide64<>+768(SB), Y0, Y3
+	VMULPD      wide64<>+768(SB), Y1, Y4
+	VMULPD      wide64<>+768(SB), Y2, Y5
+	VMINPD      wide64<>+800(SB), Y3, Y3
+	VMINPD      wide64<>+800(SB), Y4, Y4
+	VMINPD      wide64<>+800(SB), Y5, Y5
+	VMAXPD      wide64<>+832(SB), Y3, Y3
+	VMAXPD      wide64<>+832(SB), Y4, Y4
+	VMAXPD      wide64<>+832(SB), Y5, Y5
+	VROUNDPD    $0x00, Y3, Y6
+	VROUNDPD    $0x00, Y4, Y7
+	VROUNDPD    $0x00, Y5, Y8
+	VSUBPD      Y6, Y3, Y3
+	VSUBPD      Y7, Y4, Y4
+	VSUBPD      Y8, Y5, Y5
+	VMOVUPD     wide64<>+864(SB), Y9
+	VMOVUPD     wide64<>+864(SB), Y10
+	VMOVUPD     wide64<>+864(SB), Y11
+	VFMADD213PD wide64<>+896(SB), Y3, Y9
+	VFMADD213PD wide64<>+896(SB), Y4, Y10
+	VFMADD213PD wide64<>+896(SB), Y5, Y11
+	VFMADD213PD wide64<>+928(SB), Y3, Y9
+	VFMADD213PD wide64<>+928(SB), Y4, Y10
+	VFMADD213PD wide64<>+928(SB), Y5, Y11
+	VFMADD213PD wide64<>+960(SB), Y3, Y9
+	VFMADD213PD wide64<>+960(SB), Y4, Y10
+	VFMADD213PD wide64<>+960(SB), Y5, Y11
+	VFMADD213PD wide64<>+992(SB), Y3, Y9
+	VFMADD213PD wide64<>+992(SB), Y4, Y10
+	VFMADD213PD wide64<>+992(SB), Y5, Y11
+	VFMADD213PD wide64<>+1024(SB), Y3, Y9
+	VFMADD213PD wide64<>+1024(SB), Y4, Y10
+	VFMADD213PD wide64<>+1024(SB), Y5, Y11
+	VFMADD213PD wide64<>+1056(SB), Y3, Y9
+	VFMADD213PD wide64<>+1056(SB), Y4, Y10
+	VFMADD213PD wide64<>+1056(SB), Y5, Y11
+	VFMADD213PD wide64<>+1088(SB), Y3, Y9
+	VFMADD213PD wide64<>+1088(SB), Y4, Y10
+	VFMADD213PD wide64<>+1088(SB), Y5, Y11
+	VFMADD213PD wide64<>+1120(SB), Y3, Y9
+	VFMADD213PD wide64<>+1120(SB), Y4, Y10
+	VFMADD213PD wide64<>+1120(SB), Y5, Y11
+	VFMADD213PD wide64<>+1152(SB), Y3, Y9
+	VFMADD213PD wide64<>+1152(SB), Y4, Y10
+	VFMADD213PD wide64<>+1152(SB), Y5, Y11
+	VFMADD213PD wide64<>+1184(SB), Y3, Y9
+	VFMADD213PD wide64<>+1184(SB), Y4, Y10
+	VFMADD213PD wide64<>+1184(SB), Y5, Y11
+	VFMADD213PD wide64<>+1216(SB), Y3, Y9
+	VFMADD213PD wide64<>+1216(SB), Y4, Y10
+	VFMADD213PD wide64<>+1216(SB), Y5, Y11
+	VFMADD213PD wide64<>+1248(SB), Y3, Y9
+	VFMADD213PD wide64<>+1248(SB), Y4, Y10
+	VFMADD213PD wide64<>+1248(SB), Y5, Y11
+	VFMADD213PD wide64<>+544(SB), Y3, Y9
+	VFMADD213PD wide64<>+544(SB), Y4, Y10
+	VFMADD213PD wide64<>+544(SB), Y5, Y11
+	VADDPD      wide64<>+1280(SB), Y6, Y6
+	VADDPD      wide64<>+1280(SB), Y7, Y7
+	VADDPD      wide64<>+1280(SB), Y8, Y8
+	VPSLLQ      $0x34, Y6, Y6
+	VPSLLQ      $0x34, Y7, Y7
+	VPSLLQ      $0x34, Y8, Y8
+	VMULPD      Y6, Y9, Y3
+	VMULPD      Y7, Y10, Y4
+	VMULPD      Y8, Y11, Y5
+	VADDPD      Y3, Y3, Y3
+	VADDPD      Y4, Y4, Y4
+	VADDPD      Y5, Y5, Y5
+	VADDPD      wide64<>+544(SB), Y3, Y3
+	VADDPD      wide64<>+544(SB), Y4, Y4
+	VADDPD      wide64<>+544(SB), Y5, Y5
+	VMOVUPD     wide64<>+544(SB), Y6
+	VDIVPD      Y3, Y6, Y3
+	VDIVPD      Y4, Y6, Y4
+	VDIVPD      Y5, Y6, Y5
+	VMULPD      Y3, Y0, Y0
+	VMULPD      Y4, Y1, Y1
+	VMULPD      Y5, Y2, Y2
+	VMOVUPD     Y0, (CX)(BX*8)
+	VMOVUPD     Y1, 32(CX)(BX*8)
+	VMOVUPD     Y2, 64(CX)(BX*8)
+	ADDQ        $0x0000000c, BX
+	SUBQ        $0x0000000c, AX
+	JGE         loop251
+
+tail252:
+	ADDQ $0x0000000c, AX
+	JZ   done254
+	SUBQ $0x00000004, AX
+	JL   part255
+
+one253:
+	VMOVUPD     (DX)(BX*8), Y0
+	VMULPD      wide64<>+768(SB), Y0, Y1
+	VMINPD      wide64<>+800(SB), Y1, Y1
+	VMAXPD      wide64<>+832(SB), Y1, Y1
+	VROUNDPD    $0x00, Y1, Y2
+	VSUBPD      Y2, Y1, Y1
+	VMOVUPD     wide64<>+864(SB), Y3
+	VFMADD213PD wide64<>+896(SB), Y1, Y3
+	VFMADD213PD wide64<>+928(SB), Y1, Y3
+	VFMADD213PD wide64<>+960(SB), Y1, Y3
+	VFMADD213PD wide64<>+992(SB), Y1, Y3
+	VFMADD213PD wide64<>+1024(SB), Y1, Y3
+	VFMADD213PD wide64<>+1056(SB), Y1, Y3
+	VFMADD213PD wide64<>+1088(SB), Y1, Y3
+	VFMADD213PD wide64<>+1120(SB), Y1, Y3
+	VFMADD213PD wide64<>+1152(SB), Y1, Y3
+	VFMADD213PD wide64<>+1184(SB), Y1, Y3
+	VFMADD213PD wide64<>+1216(SB), Y1, Y3
+	VFMADD213PD wide64<>+1248(SB), Y1, Y3
+	VFMADD213PD wide64<>+544(SB), Y1, Y3
+	VADDPD      wide64<>+1280(SB), Y2, Y2
+	VPSLLQ      $0x34, Y2, Y2
+	VMULPD      Y2, Y3, Y1
+	VADDPD      Y1, Y1, Y1
+	VADDPD      wide64<>+544(SB), Y1, Y1
+	VMOVUPD     wide64<>+544(SB), Y2
+	VDIVPD      Y1, Y2, Y1
+	VMULPD      Y1, Y0, Y0
+	VMOVUPD     Y0, (CX)(BX*8)
+	ADDQ        $0x00000004, BX
+	SUBQ        $0x00000004, AX
+	JGE         one253
+
+part255:
+	ADDQ        $0x00000004, AX
+	JZ          done254
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), SI
+	VMOVUPD     (SI)(AX*8), Y0
+	VMASKMOVPD  (DX)(BX*8), Y0, Y1
+	VMULPD      wide64<>+768(SB), Y1, Y2
+	VMINPD      wide64<>+800(SB), Y2, Y2
+	VMAXPD      wide64<>+832(SB), Y2, Y2
+	VROUNDPD    $0x00, Y2, Y3
+	VSUBPD      Y3, Y2, Y2
+	VMOVUPD     wide64<>+864(SB), Y4
+	VFMADD213PD wide64<>+896(SB), Y2, Y4
+	VFMADD213PD wide64<>+928(SB), Y2, Y4
+	VFMADD213PD wide64<>+960(SB), Y2, Y4
+	VFMADD213PD wide64<>+992(SB), Y2, Y4
+	VFMADD213PD wide64<>+1024(SB), Y2, Y4
+	VFMADD213PD wide64<>+1056(SB), Y2, Y4
+	VFMADD213PD wide64<>+1088(SB), Y2, Y4
+	VFMADD213PD wide64<>+1120(SB), Y2, Y4
+	VFMADD213PD wide64<>+1152(SB), Y2, Y4
+	VFMADD213PD wide64<>+1184(SB), Y2, Y4
+	VFMADD213PD wide64<>+1216(SB), Y2, Y4
+	VFMADD213PD wide64<>+1248(SB), Y2, Y4
+	VFMADD213PD wide64<>+544(SB), Y2, Y4
+	VADDPD      wide64<>+1280(SB), Y3, Y3
+	VPSLLQ      $0x34, Y3, Y3
+	VMULPD      Y3, Y4, Y2
+	VADDPD      Y2, Y2, Y2
+	VADDPD      wide64<>+544(SB), Y2, Y2
+	VMOVUPD     wide64<>+544(SB), Y3
+	VDIVPD      Y2, Y3, Y2
+	VMULPD      Y2, Y1, Y1
+	VMASKMOVPD  Y1, Y0, (CX)(BX*8)
+
+done254:
+	VZEROUPPER
+	RET
+
+// func gelu64avx2(n int, dst *float64, x *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·gelu64avx2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	XORQ BX, BX
+	SUBQ $0x0000000c, AX
+	JL   tail257
+
+loop256:
+	VMOVUPD     (DX)(BX*8), Y0
+	VMOVUPD     32(DX)(BX*8), Y1
+	VMOVUPD     64(DX)(BX*8), Y2
+	VMULPD      Y0, Y0, Y6
+	VMULPD      Y1, Y1, Y7
+	VMULPD      Y2, Y2, Y8
+	VMOVUPD     wide64<>+1312(SB), Y3
+	VMOVUPD     wide64<>+1312(SB), Y4
+	VMOVUPD     wide64<>+1312(SB), Y5
+	VFMADD231PD wide64<>+1344(SB), Y6, Y3
+	VFMADD231PD wide64<>+1344(SB), Y7, Y4
+	VFMADD231PD wide64<>+1344(SB), Y8, Y5
+	VMULPD      Y0, Y3, Y3
+	VMULPD      Y1, Y4, Y4
+	VMULPD      Y2, Y5, Y5
+	VMINPD      wide64<>+800(SB), Y3, Y3
+	VMINPD      wide64<>+800(SB), Y4, Y4
+	VMINPD      wide64<>+800(SB), Y5, Y5
+	VMAXPD      wide64<>+832(SB), Y3, Y3
+	VMAXPD      wide64<>+832(SB), Y4, Y4
+	VMAXPD      wide64<>+832(SB), Y5, Y5
+	VROUNDPD    $0x00, Y3, Y6
+	VROUNDPD    $0x00, Y4, Y7
+	VROUNDPD    $0x00, Y5, Y8
+	VSUBPD      Y6, Y3, Y3
+	VSUBPD      Y7, Y4, Y4
+	VSUBPD      Y8, Y5, Y5
+	VMOVUPD     wide64<>+864(SB), Y9
+	VMOVUPD     wide64<>+864(SB), Y10
+	VMOVUPD     wide64<>+864(SB), Y11
+	VFMADD213PD wide64<>+896(SB), Y3, Y9
+	VFMADD213PD wide64<>+896(SB), Y4, Y10
+	VFMADD213PD wide64<>+896(SB), Y5, Y11
+	VFMADD213PD wide64<>+928(SB), Y3, Y9
+	VFMADD213PD wide64<>+928(SB), Y4, Y10
+	VFMADD213PD wide64<>+928(SB), Y5, Y11
+	VFMADD213PD wide64<>+960(SB), Y3, Y9
+	VFMADD213PD wide64<>+960(SB), Y4, Y10
+	VFMADD213PD wide64<>+960(SB), Y5, Y11
+	VFMADD213PD wide64<>+992(SB), Y3, Y9
+	VFMADD213PD wide64<>+992(SB), Y4, Y10
+	VFMADD213PD wide64<>+992(SB), Y5, Y11
+	VFMADD213PD wide64<>+1024(SB), Y3, Y9
+	VFMADD213PD wide64<>+1024(SB), Y4, Y10
+	VFMADD213PD wide64<>+1024(SB), Y5, Y11
+	VFMADD213PD wide64<>+1056(SB), Y3, Y9
+	VFMADD213PD wide64<>+1056(SB), Y4, Y10
+	VFMADD213PD wide64<>+1056(SB), Y5, Y11
+	VFMADD213PD wide64<>+1088(SB), Y3, Y9
+	VFMADD213PD wide64<>+1088(SB), Y4, Y10
+	VFMADD213PD wide64<>+1088(SB), Y5, Y11
+	VFMADD213PD wide64<>+1120(SB), Y3, Y9
+	VFMADD213PD wide64<>+1120(SB), Y4, Y10
+	VFMADD213PD wide64<>+1120(SB), Y5, Y11
+	VFMADD213PD wide64<>+1152(SB), Y3, Y9
+	VFMADD213PD wide64<>+1152(SB), Y4, Y10
+	VFMADD213PD wide64<>+1152(SB), Y5, Y11
+	VFMADD213PD wide64<>+1184(SB), Y3, Y9
+	VFMADD213PD wide64<>+1184(SB), Y4, Y10
+	VFMADD213PD wide64<>+1184(SB), Y5, Y11
+	VFMADD213PD wide64<>+1216(SB), Y3, Y9
+	VFMADD213PD wide64<>+1216(SB), Y4, Y10
+	VFMADD213PD wide64<>+1216(SB), Y5, Y11
+	VFMADD213PD wide64<>+1248(SB), Y3, Y9
+	VFMADD213PD wide64<>+1248(SB), Y4, Y10
+	VFMADD213PD wide64<>+1248(SB), Y5, Y11
+	VFMADD213PD wide64<>+544(SB), Y3, Y9
+	VFMADD213PD wide64<>+544(SB), Y4, Y10
+	VFMADD213PD wide64<>+544(SB), Y5, Y11
+	VADDPD      wide64<>+1280(SB), Y6, Y6
+	VADDPD      wide64<>+1280(SB), Y7, Y7
+	VADDPD      wide64<>+1280(SB), Y8, Y8
+	VPSLLQ      $0x34, Y6, Y6
+	VPSLLQ      $0x34, Y7, Y7
+	VPSLLQ      $0x34, Y8, Y8
+	VMULPD      Y6, Y9, Y3
+	VMULPD      Y7, Y10, Y4
+	VMULPD      Y8, Y11, Y5
+	VADDPD      Y3, Y3, Y3
+	VADDPD      Y4, Y4, Y4
+	VADDPD      Y5, Y5, Y5
+	VADDPD      wide64<>+544(SB), Y3, Y3
+	VADDPD      wide64<>+544(SB), Y4, Y4
+	VADDPD      wide64<>+544(SB), Y5, Y5
+	VMOVUPD     wide64<>+544(SB), Y6
+	VDIVPD      Y3, Y6, Y3
+	VDIVPD      Y4, Y6, Y4
+	VDIVPD      Y5, Y6, Y5
+	VMULPD      Y3, Y0, Y0
+	VMULPD      Y4, Y1, Y1
+	VMULPD      Y5, Y2, Y2
+	VMOVUPD     Y0, (CX)(BX*8)
+	VMOVUPD     Y1, 32(CX)(BX*8)
+	VMOVUPD     Y2, 64(CX)(BX*8)
+	ADDQ        $0x0000000c, BX
+	SUBQ        $0x0000000c, AX
+	JGE         loop256
+
+tail257:
+	ADDQ $0x0000000c, AX
+	JZ   done259
+	SUBQ $0x00000004, AX
+	JL   part260
+
+one258:
+	VMOVUPD     (DX)(BX*8), Y0
+	VMULPD      Y0, Y0, Y2
+	VMOVUPD     wide64<>+1312(SB), Y1
+	VFMADD231PD wide64<>+1344(SB), Y2, Y1
+	VMULPD      Y0, Y1, Y1
+	VMINPD      wide64<>+800(SB), Y1, Y1
+	VMAXPD      wide64<>+832(SB), Y1, Y1
+	VROUNDPD    $0x00, Y1, Y2
+	VSUBPD      Y2, Y1, Y1
+	VMOVUPD     wide64<>+864(SB), Y3
+	VFMADD213PD wide64<>+896(SB), Y1, Y3
+	VFMADD213PD wide64<>+928(SB), Y1, Y3
+	VFMADD213PD wide64<>+960(SB), Y1, Y3
+	VFMADD213PD wide64<>+992(SB), Y1, Y3
+	VFMADD213PD wide64<>+1024(SB), Y1, Y3
+	VFMADD213PD wide64<>+1056(SB), Y1, Y3
+	VFMADD213PD wide64<>+1088(SB), Y1, Y3
+	VFMADD213PD wide64<>+1120(SB), Y1, Y3
+	VFMADD213PD wide64<>+1152(SB), Y1, Y3
+	VFMADD213PD wide64<>+1184(SB), Y1, Y3
+	VFMADD213PD wide64<>+1216(SB), Y1, Y3
+	VFMADD213PD wide64<>+1248(SB), Y1, Y3
+	VFMADD213PD wide64<>+544(SB), Y1, Y3
+	VADDPD      wide64<>+1280(SB), Y2, Y2
+	VPSLLQ      $0x34, Y2, Y2
+	VMULPD      Y2, Y3, Y1
+	VADDPD      Y1, Y1, Y1
+	VADDPD      wide64<>+544(SB), Y1, Y1
+	VMOVUPD     wide64<>+544(SB), Y2
+	VDIVPD      Y1, Y2, Y1
+	VMULPD      Y1, Y0, Y0
+	VMOVUPD     Y0, (CX)(BX*8)
+	ADDQ        $0x00000004, BX
+	SUBQ        $0x00000004, AX
+	JGE         one258
+
+part260:
+	ADDQ        $0x00000004, AX
+	JZ          done259
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), SI
+	VMOVUPD     (SI)(AX*8), Y0
+	VMASKMOVPD  (DX)(BX*8), Y0, Y1
+	VMULPD      Y1, Y1, Y3
+	VMOVUPD     wide64<>+1312(SB), Y2
+	VFMADD231PD wide64<>+1344(SB), Y3, Y2
+	VMULPD      Y1, Y2, Y2
+	VMINPD      wide64<>+800(SB), Y2, Y2
+	VMAXPD      wide64<>+832(SB), Y2, Y2
+	VROUNDPD    $0x00, Y2, Y3
+	VSUBPD      Y3, Y2, Y2
+	VMOVUPD     wide64<>+864(SB), Y4
+	VFMADD213PD wide64<>+896(SB), Y2, Y4
+	VFMADD213PD wide64<>+928(SB), Y2, Y4
+	VFMADD213PD wide64<>+960(SB), Y2, Y4
+	VFMADD213PD wide64<>+992(SB), Y2, Y4
+	VFMADD213PD wide64<>+1024(SB), Y2, Y4
+	VFMADD213PD wide64<>+1056(SB), Y2, Y4
+	VFMADD213PD wide64<>+1088(SB), Y2, Y4
+	VFMADD213PD wide64<>+1120(SB), Y2, Y4
+	VFMADD213PD wide64<>+1152(SB), Y2, Y4
+	VFMADD213PD wide64<>+1184(SB), Y2, Y4
+	VFMADD213PD wide64<>+1216(SB), Y2, Y4
+	VFMADD213PD wide64<>+1248(SB), Y2, Y4
+	VFMADD213PD wide64<>+544(SB), Y2, Y4
+	VADDPD      wide64<>+1280(SB), Y3, Y3
+	VPSLLQ      $0x34, Y3, Y3
+	VMULPD      Y3, Y4, Y2
+	VADDPD      Y2, Y2, Y2
+	VADDPD      wide64<>+544(SB), Y2, Y2
+	VMOVUPD     wide64<>+544(SB), Y3
+	VDIVPD      Y2, Y3, Y2
+	VMULPD      Y2, Y1, Y1
+	VMASKMOVPD  Y1, Y0, (CX)(BX*8)
+
+done259:
+	VZEROUPPER
+	RET
+
+// func siluGrad64avx2(n int, dst *float64, x *float64, grad *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·siluGrad64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ grad+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000008, AX
+	JL   tail262
+
+loop261:
+	VMOVUPD      (DX)(SI*8), Y0
+	VMOVUPD      32(DX)(SI*8), Y1
+	VMOVUPD      (BX)(SI*8), Y2
+	VMOVUPD      32(BX)(SI*8), Y3
+	VMOVUPD      wide64<>+1376(SB), Y4
+	VMOVUPD      wide64<>+1408(SB), Y5
+	VMINPD       Y0, Y4, Y0
+	VMINPD       Y1, Y4, Y1
+	VMAXPD       Y0, Y5, Y0
+	VMAXPD       Y1, Y5, Y1
+	VMULPD       wide64<>+768(SB), Y0, Y0
+	VMULPD       wide64<>+768(SB), Y1, Y1
+	VMULPD       wide64<>+1248(SB), Y0, Y4
+	VMULPD       wide64<>+1248(SB), Y1, Y5
+	VMINPD       wide64<>+1376(SB), Y0, Y0
+	VMINPD       wide64<>+1376(SB), Y1, Y1
+	VMAXPD       wide64<>+1408(SB), Y0, Y0
+	VMAXPD       wide64<>+1408(SB), Y1, Y1
+	VROUNDPD     $0x00, Y0, Y6
+	VROUNDPD     $0x00, Y1, Y7
+	VSUBPD       Y6, Y0, Y0
+	VSUBPD       Y7, Y1, Y1
+	VMOVUPD      wide64<>+864(SB), Y8
+	VMOVUPD      wide64<>+864(SB), Y9
+	VFMADD213PD  wide64<>+896(SB), Y0, Y8
+	VFMADD213PD  wide64<>+896(SB), Y1, Y9
+	VFMADD213PD  wide64<>+928(SB), Y0, Y8
+	VFMADD213PD  wide64<>+928(SB), Y1, Y9
+	VFMADD213PD  wide64<>+960(SB), Y0, Y8
+	VFMADD213PD  wide64<>+960(SB), Y1, Y9
+	VFMADD213PD  wide64<>+992(SB), Y0, Y8
+	VFMADD213PD  wide64<>+992(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1024(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1024(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1056(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1056(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1088(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1088(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1120(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1120(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1152(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1152(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1184(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1184(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1216(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1216(SB), Y1, Y9
+	VFMADD213PD  wide64<>+1248(SB), Y0, Y8
+	VFMADD213PD  wide64<>+1248(SB), Y1, Y9
+	VFMADD213PD  wide64<>+544(SB), Y0, Y8
+	VFMADD213PD  wide64<>+544(SB), Y1, Y9
+	VADDPD       wide64<>+576(SB), Y6, Y6
+	VADDPD       wide64<>+576(SB), Y7, Y7
+	VPSLLQ       $0x34, Y6, Y6
+	VPSLLQ       $0x34, Y7, Y7
+	VMULPD       Y6, Y8, Y0
+	VMULPD       Y7, Y9, Y1
+	VADDPD       wide64<>+544(SB), Y0, Y6
+	VADDPD       wide64<>+544(SB), Y1, Y7
+	VMOVUPD      wide64<>+544(SB), Y8
+	VDIVPD       Y6, Y8, Y6
+	VDIVPD       Y7, Y8, Y7
+	VMULPD       Y0, Y6, Y0
+	VMULPD       Y1, Y7, Y1
+	VFNMADD213PD wide64<>+544(SB), Y0, Y4
+	VFNMADD213PD wide64<>+544(SB), Y1, Y5
+	VMULPD       Y6, Y4, Y4
+	VMULPD       Y7, Y5, Y5
+	VMULPD       Y4, Y2, Y0
+	VMULPD       Y5, Y3, Y1
+	VMOVUPD      Y0, (CX)(SI*8)
+	VMOVUPD      Y1, 32(CX)(SI*8)
+	ADDQ         $0x00000008, SI
+	SUBQ         $0x00000008, AX
+	JGE          loop261
+
+tail262:
+	ADDQ $0x00000008, AX
+	JZ   done264
+	SUBQ $0x00000004, AX
+	JL   part265
+
+one263:
+	VMOVUPD      (DX)(SI*8), Y0
+	VMOVUPD      (BX)(SI*8), Y1
+	VMOVUPD      wide64<>+1376(SB), Y2
+	VMOVUPD      wide64<>+1408(SB), Y3
+	VMINPD       Y0, Y2, Y0
+	VMAXPD       Y0, Y3, Y0
+	VMULPD       wide64<>+768(SB), Y0, Y0
+	VMULPD       wide64<>+1248(SB), Y0, Y2
+	VMINPD       wide64<>+1376(SB), Y0, Y0
+	VMAXPD       wide64<>+1408(SB), Y0, Y0
+	VROUNDPD     $0x00, Y0, Y3
+	VSUBPD       Y3, Y0, Y0
+	VMOVUPD      wide64<>+864(SB), Y4
+	VFMADD213PD  wide64<>+896(SB), Y0, Y4
+	VFMADD213PD  wide64<>+928(SB), Y0, Y4
+	VFMADD213PD  wide64<>+960(SB), Y0, Y4
+	VFMADD213PD  wide64<>+992(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1024(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1056(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1088(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1120(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1152(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1184(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1216(SB), Y0, Y4
+	VFMADD213PD  wide64<>+1248(SB), Y0, Y4
+	VFMADD213PD  wide64<>+544(SB), Y0, Y4
+	VADDPD       wide64<>+576(SB), Y3, Y3
+	VPSLLQ       $0x34, Y3, Y3
+	VMULPD       Y3, Y4, Y0
+	VADDPD       wide64<>+544(SB), Y0, Y3
+	VMOVUPD      wide64<>+544(SB), Y4
+	VDIVPD       Y3, Y4, Y3
+	VMULPD       Y0, Y3, Y0
+	VFNMADD213PD wide64<>+544(SB), Y0, Y2
+	VMULPD       Y3, Y2, Y2
+	VMULPD       Y2, Y1, Y0
+	VMOVUPD      Y0, (CX)(SI*8)
+	ADDQ         $0x00000004, SI
+	SUBQ         $0x00000004, AX
+	JGE          one263
+
+part265:
+	ADDQ         $0x00000004, AX
+	JZ           done264
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), DI
+	VMOVUPD      (DI)(AX*8), Y0
+	VMASKMOVPD   (DX)(SI*8), Y0, Y1
+	VMASKMOVPD   (BX)(SI*8), Y0, Y2
+	VMOVUPD      wide64<>+1376(SB), Y3
+	VMOVUPD      wide64<>+1408(SB), Y4
+	VMINPD       Y1, Y3, Y1
+	VMAXPD       Y1, Y4, Y1
+	VMULPD       wide64<>+768(SB), Y1, Y1
+	VMULPD       wide64<>+1248(SB), Y1, Y3
+	VMINPD       wide64<>+1376(SB), Y1, Y1
+	VMAXPD       wide64<>+1408(SB), Y1, Y1
+	VROUNDPD     $0x00, Y1, Y4
+	VSUBPD       Y4, Y1, Y1
+	VMOVUPD      wide64<>+864(SB), Y5
+	VFMADD213PD  wide64<>+896(SB), Y1, Y5
+	VFMADD213PD  wide64<>+928(SB), Y1, Y5
+	VFMADD213PD  wide64<>+960(SB), Y1, Y5
+	VFMADD213PD  wide64<>+992(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1024(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1056(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1088(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1120(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1152(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1184(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1216(SB), Y1, Y5
+	VFMADD213PD  wide64<>+1248(SB), Y1, Y5
+	VFMADD213PD  wide64<>+544(SB), Y1, Y5
+	VADDPD       wide64<>+576(SB), Y4, Y4
+	VPSLLQ       $0x34, Y4, Y4
+	VMULPD       Y4, Y5, Y1
+	VADDPD       wide64<>+544(SB), Y1, Y4
+	VMOVUPD      wide64<>+544(SB), Y5
+	VDIVPD       Y4, Y5, Y4
+	VMULPD       Y1, Y4, Y1
+	VFNMADD213PD wide64<>+544(SB), Y1, Y3
+	VMULPD       Y4, Y3, Y3
+	VMULPD       Y3, Y2, Y1
+	VMASKMOVPD   Y1, Y0, (CX)(SI*8)
+
+done264:
+	VZEROUPPER
+	RET
+
+// func geluGrad64avx2(n int, dst *float64, x *float64, grad *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluGrad64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ grad+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000008, AX
+	JL   tail267
+
+loop266:
+	VMOVUPD      (DX)(SI*8), Y0
+	VMOVUPD      32(DX)(SI*8), Y1
+	VMOVUPD      (BX)(SI*8), Y2
+	VMOVUPD      32(BX)(SI*8), Y3
+	VMOVUPD      wide64<>+1440(SB), Y4
+	VMOVUPD      wide64<>+1472(SB), Y5
+	VMINPD       Y0, Y4, Y0
+	VMINPD       Y1, Y4, Y1
+	VMAXPD       Y0, Y5, Y0
+	VMAXPD       Y1, Y5, Y1
+	VMULPD       Y0, Y0, Y6
+	VMULPD       Y1, Y1, Y7
+	VMOVUPD      wide64<>+1312(SB), Y4
+	VMOVUPD      wide64<>+1312(SB), Y5
+	VFMADD231PD  wide64<>+1344(SB), Y6, Y4
+	VFMADD231PD  wide64<>+1344(SB), Y7, Y5
+	VMULPD       Y0, Y4, Y4
+	VMULPD       Y1, Y5, Y5
+	VMOVUPD      wide64<>+1504(SB), Y8
+	VFMADD213PD  wide64<>+1312(SB), Y8, Y6
+	VFMADD213PD  wide64<>+1312(SB), Y8, Y7
+	VMULPD       Y0, Y6, Y6
+	VMULPD       Y1, Y7, Y7
+	VMULPD       wide64<>+1248(SB), Y6, Y6
+	VMULPD       wide64<>+1248(SB), Y7, Y7
+	VMINPD       wide64<>+1376(SB), Y4, Y4
+	VMINPD       wide64<>+1376(SB), Y5, Y5
+	VMAXPD       wide64<>+1408(SB), Y4, Y4
+	VMAXPD       wide64<>+1408(SB), Y5, Y5
+	VROUNDPD     $0x00, Y4, Y0
+	VROUNDPD     $0x00, Y5, Y1
+	VSUBPD       Y0, Y4, Y4
+	VSUBPD       Y1, Y5, Y5
+	VMOVUPD      wide64<>+864(SB), Y8
+	VMOVUPD      wide64<>+864(SB), Y9
+	VFMADD213PD  wide64<>+896(SB), Y4, Y8
+	VFMADD213PD  wide64<>+896(SB), Y5, Y9
+	VFMADD213PD  wide64<>+928(SB), Y4, Y8
+	VFMADD213PD  wide64<>+928(SB), Y5, Y9
+	VFMADD213PD  wide64<>+960(SB), Y4, Y8
+	VFMADD213PD  wide64<>+960(SB), Y5, Y9
+	VFMADD213PD  wide64<>+992(SB), Y4, Y8
+	VFMADD213PD  wide64<>+992(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1024(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1024(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1056(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1056(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1088(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1088(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1120(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1120(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1152(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1152(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1184(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1184(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1216(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1216(SB), Y5, Y9
+	VFMADD213PD  wide64<>+1248(SB), Y4, Y8
+	VFMADD213PD  wide64<>+1248(SB), Y5, Y9
+	VFMADD213PD  wide64<>+544(SB), Y4, Y8
+	VFMADD213PD  wide64<>+544(SB), Y5, Y9
+	VADDPD       wide64<>+576(SB), Y0, Y0
+	VADDPD       wide64<>+576(SB), Y1, Y1
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y1, Y1
+	VMULPD       Y0, Y8, Y4
+	VMULPD       Y1, Y9, Y5
+	VADDPD       wide64<>+544(SB), Y4, Y0
+	VADDPD       wide64<>+544(SB), Y5, Y1
+	VMOVUPD      wide64<>+544(SB), Y8
+	VDIVPD       Y0, Y8, Y0
+	VDIVPD       Y1, Y8, Y1
+	VMULPD       Y4, Y0, Y4
+	VMULPD       Y5, Y1, Y5
+	VFNMADD213PD wide64<>+544(SB), Y4, Y6
+	VFNMADD213PD wide64<>+544(SB), Y5, Y7
+	VMULPD       Y0, Y6, Y6
+	VMULPD       Y1, Y7, Y7
+	VMULPD       Y6, Y2, Y0
+	VMULPD       Y7, Y3, Y1
+	VMOVUPD      Y0, (CX)(SI*8)
+	VMOVUPD      Y1, 32(CX)(SI*8)
+	ADDQ         $0x00000008, SI
+	SUBQ         $0x00000008, AX
+	JGE          loop266
+
+tail267:
+	ADDQ $0x00000008, AX
+	JZ   done269
+	SUBQ $0x00000004, AX
+	JL   part270
+
+one268:
+	VMOVUPD      (DX)(SI*8), Y0
+	VMOVUPD      (BX)(SI*8), Y1
+	VMOVUPD      wide64<>+1440(SB), Y2
+	VMOVUPD      wide64<>+1472(SB), Y3
+	VMINPD       Y0, Y2, Y0
+	VMAXPD       Y0, Y3, Y0
+	VMULPD       Y0, Y0, Y3
+	VMOVUPD      wide64<>+1312(SB), Y2
+	VFMADD231PD  wide64<>+1344(SB), Y3, Y2
+	VMULPD       Y0, Y2, Y2
+	VMOVUPD      wide64<>+1504(SB), Y4
+	VFMADD213PD  wide64<>+1312(SB), Y4, Y3
+	VMULPD       Y0, Y3, Y3
+	VMULPD       wide64<>+1248(SB), Y3, Y3
+	VMINPD       wide64<>+1376(SB), Y2, Y2
+	VMAXPD       wide64<>+1408(SB), Y2, Y2
+	VROUNDPD     $0x00, Y2, Y0
+	VSUBPD       Y0, Y2, Y2
+	VMOVUPD      wide64<>+864(SB), Y4
+	VFMADD213PD  wide64<>+896(SB), Y2, Y4
+	VFMADD213PD  wide64<>+928(SB), Y2, Y4
+	VFMADD213PD  wide64<>+960(SB), Y2, Y4
+	VFMADD213PD  wide64<>+992(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1024(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1056(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1088(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1120(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1152(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1184(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1216(SB), Y2, Y4
+	VFMADD213PD  wide64<>+1248(SB), Y2, Y4
+	VFMADD213PD  wide64<>+544(SB), Y2, Y4
+	VADDPD       wide64<>+576(SB), Y0, Y0
+	VPSLLQ       $0x34, Y0, Y0
+	VMULPD       Y0, Y4, Y2
+	VADDPD       wide64<>+544(SB), Y2, Y0
+	VMOVUPD      wide64<>+544(SB), Y4
+	VDIVPD       Y0, Y4, Y0
+	VMULPD       Y2, Y0, Y2
+	VFNMADD213PD wide64<>+544(SB), Y2, Y3
+	VMULPD       Y0, Y3, Y3
+	VMULPD       Y3, Y1, Y0
+	VMOVUPD      Y0, (CX)(SI*8)
+	ADDQ         $0x00000004, SI
+	SUBQ         $0x00000004, AX
+	JGE          one268
+
+part270:
+	ADDQ         $0x00000004, AX
+	JZ           done269
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), DI
+	VMOVUPD      (DI)(AX*8), Y0
+	VMASKMOVPD   (DX)(SI*8), Y0, Y1
+	VMASKMOVPD   (BX)(SI*8), Y0, Y2
+	VMOVUPD      wide64<>+1440(SB), Y3
+	VMOVUPD      wide64<>+1472(SB), Y4
+	VMINPD       Y1, Y3, Y1
+	VMAXPD       Y1, Y4, Y1
+	VMULPD       Y1, Y1, Y4
+	VMOVUPD      wide64<>+1312(SB), Y3
+	VFMADD231PD  wide64<>+1344(SB), Y4, Y3
+	VMULPD       Y1, Y3, Y3
+	VMOVUPD      wide64<>+1504(SB), Y5
+	VFMADD213PD  wide64<>+1312(SB), Y5, Y4
+	VMULPD       Y1, Y4, Y4
+	VMULPD       wide64<>+1248(SB), Y4, Y4
+	VMINPD       wide64<>+1376(SB), Y3, Y3
+	VMAXPD       wide64<>+1408(SB), Y3, Y3
+	VROUNDPD     $0x00, Y3, Y1
+	VSUBPD       Y1, Y3, Y3
+	VMOVUPD      wide64<>+864(SB), Y5
+	VFMADD213PD  wide64<>+896(SB), Y3, Y5
+	VFMADD213PD  wide64<>+928(SB), Y3, Y5
+	VFMADD213PD  wide64<>+960(SB), Y3, Y5
+	VFMADD213PD  wide64<>+992(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1024(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1056(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1088(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1120(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1152(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1184(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1216(SB), Y3, Y5
+	VFMADD213PD  wide64<>+1248(SB), Y3, Y5
+	VFMADD213PD  wide64<>+544(SB), Y3, Y5
+	VADDPD       wide64<>+576(SB), Y1, Y1
+	VPSLLQ       $0x34, Y1, Y1
+	VMULPD       Y1, Y5, Y3
+	VADDPD       wide64<>+544(SB), Y3, Y1
+	VMOVUPD      wide64<>+544(SB), Y5
+	VDIVPD       Y1, Y5, Y1
+	VMULPD       Y3, Y1, Y3
+	VFNMADD213PD wide64<>+544(SB), Y3, Y4
+	VMULPD       Y1, Y4, Y4
+	VMULPD       Y4, Y2, Y1
+	VMASKMOVPD   Y1, Y0, (CX)(SI*8)
+
+done269:
+	VZEROUPPER
+	RET
+
+// func add64avx2(n int, dst *float64, a *float64, b *float64)
+// Requires: AVX
+TEXT ·add64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail272
+
+loop271:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD 32(DX)(SI*8), Y1
+	VMOVUPD 64(DX)(SI*8), Y2
+	VMOVUPD 96(DX)(SI*8), Y3
+	VMOVUPD (BX)(SI*8), Y4
+	VMOVUPD 32(BX)(SI*8), Y5
+	VMOVUPD 64(BX)(SI*8), Y6
+	VMOVUPD 96(BX)(SI*8), Y7
+	VADDPD  Y4, Y0, Y0
+	VADDPD  Y5, Y1, Y1
+	VADDPD  Y6, Y2, Y2
+	VADDPD  Y7, Y3, Y3
+	VMOVUPD Y0, (CX)(SI*8)
+	VMOVUPD Y1, 32(CX)(SI*8)
+	VMOVUPD Y2, 64(CX)(SI*8)
+	VMOVUPD Y3, 96(CX)(SI*8)
+	ADDQ    $0x00000010, SI
+	SUBQ    $0x00000010, AX
+	JGE     loop271
+
+tail272:
+	ADDQ $0x00000010, AX
+	JZ   done274
+	SUBQ $0x00000004, AX
+	JL   part275
+
+one273:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD (BX)(SI*8), Y1
+	VADDPD  Y1, Y0, Y0
+	VMOVUPD Y0, (CX)(SI*8)
+	ADDQ    $0x00000004, SI
+	SUBQ    $0x00000004, AX
+	JGE     one273
+
+part275:
+	ADDQ       $0x00000004, AX
+	JZ         done274
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPD    (DI)(AX*8), Y0
+	VMASKMOVPD (DX)(SI*8), Y0, Y1
+	VMASKMOVPD (BX)(SI*8), Y0, Y2
+	VADDPD     Y2, Y1, Y1
+	VMASKMOVPD Y1, Y0, (CX)(SI*8)
+
+done274:
+	VZEROUPPER
+	RET
+
+// func sub64avx2(n int, dst *float64, a *float64, b *float64)
+// Requires: AVX
+TEXT ·sub64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail277
+
+loop276:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD 32(DX)(SI*8), Y1
+	VMOVUPD 64(DX)(SI*8), Y2
+	VMOVUPD 96(DX)(SI*8), Y3
+	VMOVUPD (BX)(SI*8), Y4
+	VMOVUPD 32(BX)(SI*8), Y5
+	VMOVUPD 64(BX)(SI*8), Y6
+	VMOVUPD 96(BX)(SI*8), Y7
+	VSUBPD  Y4, Y0, Y0
+	VSUBPD  Y5, Y1, Y1
+	VSUBPD  Y6, Y2, Y2
+	VSUBPD  Y7, Y3, Y3
+	VMOVUPD Y0, (CX)(SI*8)
+	VMOVUPD Y1, 32(CX)(SI*8)
+	VMOVUPD Y2, 64(CX)(SI*8)
+	VMOVUPD Y3, 96(CX)(SI*8)
+	ADDQ    $0x00000010, SI
+	SUBQ    $0x00000010, AX
+	JGE     loop276
+
+tail277:
+	ADDQ $0x00000010, AX
+	JZ   done279
+	SUBQ $0x00000004, AX
+	JL   part280
+
+one278:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD (BX)(SI*8), Y1
+	VSUBPD  Y1, Y0, Y0
+	VMOVUPD Y0, (CX)(SI*8)
+	ADDQ    $0x00000004, SI
+	SUBQ    $0x00000004, AX
+	JGE     one278
+
+part280:
+	ADDQ       $0x00000004, AX
+	JZ         done279
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPD    (DI)(AX*8), Y0
+	VMASKMOVPD (DX)(SI*8), Y0, Y1
+	VMASKMOVPD (BX)(SI*8), Y0, Y2
+	VSUBPD     Y2, Y1, Y1
+	VMASKMOVPD Y1, Y0, (CX)(SI*8)
+
+done279:
+	VZEROUPPER
+	RET
+
+// func mul64avx2(n int, dst *float64, a *float64, b *float64)
+// Requires: AVX
+TEXT ·mul64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail282
+
+loop281:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD 32(DX)(SI*8), Y1
+	VMOVUPD 64(DX)(SI*8), Y2
+	VMOVUPD 96(DX)(SI*8), Y3
+	VMOVUPD (BX)(SI*8), Y4
+	VMOVUPD 32(BX)(SI*8), Y5
+	VMOVUPD 64(BX)(SI*8), Y6
+	VMOVUPD 96(BX)(SI*8), Y7
+	VMULPD  Y4, Y0, Y0
+	VMULPD  Y5, Y1, Y1
+	VMULPD  Y6, Y2, Y2
+	VMULPD  Y7, Y3, Y3
+	VMOVUPD Y0, (CX)(SI*8)
+	VMOVUPD Y1, 32(CX)(SI*8)
+	VMOVUPD Y2, 64(CX)(SI*8)
+	VMOVUPD Y3, 96(CX)(SI*8)
+	ADDQ    $0x00000010, SI
+	SUBQ    $0x00000010, AX
+	JGE     loop281
+
+tail282:
+	ADDQ $0x00000010, AX
+	JZ   done284
+	SUBQ $0x00000004, AX
+	JL   part285
+
+one283:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD (BX)(SI*8), Y1
+	VMULPD  Y1, Y0, Y0
+	VMOVUPD Y0, (CX)(SI*8)
+	ADDQ    $0x00000004, SI
+	SUBQ    $0x00000004, AX
+	JGE     one283
+
+part285:
+	ADDQ       $0x00000004, AX
+	JZ         done284
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPD    (DI)(AX*8), Y0
+	VMASKMOVPD (DX)(SI*8), Y0, Y1
+	VMASKMOVPD (BX)(SI*8), Y0, Y2
+	VMULPD     Y2, Y1, Y1
+	VMASKMOVPD Y1, Y0, (CX)(SI*8)
+
+done284:
+	VZEROUPPER
+	RET
+
+// func div64avx2(n int, dst *float64, a *float64, b *float64)
+// Requires: AVX
+TEXT ·div64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail287
+
+loop286:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD 32(DX)(SI*8), Y1
+	VMOVUPD 64(DX)(SI*8), Y2
+	VMOVUPD 96(DX)(SI*8), Y3
+	VMOVUPD (BX)(SI*8), Y4
+	VMOVUPD 32(BX)(SI*8), Y5
+	VMOVUPD 64(BX)(SI*8), Y6
+	VMOVUPD 96(BX)(SI*8), Y7
+	VDIVPD  Y4, Y0, Y0
+	VDIVPD  Y5, Y1, Y1
+	VDIVPD  Y6, Y2, Y2
+	VDIVPD  Y7, Y3, Y3
+	VMOVUPD Y0, (CX)(SI*8)
+	VMOVUPD Y1, 32(CX)(SI*8)
+	VMOVUPD Y2, 64(CX)(SI*8)
+	VMOVUPD Y3, 96(CX)(SI*8)
+	ADDQ    $0x00000010, SI
+	SUBQ    $0x00000010, AX
+	JGE     loop286
+
+tail287:
+	ADDQ $0x00000010, AX
+	JZ   done289
+	SUBQ $0x00000004, AX
+	JL   part290
+
+one288:
+	VMOVUPD (DX)(SI*8), Y0
+	VMOVUPD (BX)(SI*8), Y1
+	VDIVPD  Y1, Y0, Y0
+	VMOVUPD Y0, (CX)(SI*8)
+	ADDQ    $0x00000004, SI
+	SUBQ    $0x00000004, AX
+	JGE     one288
+
+part290:
+	ADDQ       $0x00000004, AX
+	JZ         done289
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), DI
+	VMOVUPD    (DI)(AX*8), Y0
+	VMASKMOVPD (DX)(SI*8), Y0, Y1
+	VMASKMOVPD (BX)(SI*8), Y0, Y2
+	VDIVPD     Y2, Y1, Y1
+	VMASKMOVPD Y1, Y0, (CX)(SI*8)
+
+done289:
+	VZEROUPPER
+	RET
+
+// func mulAdd64avx2(n int, dst *float64, a *float64, b *float64)
+// Requires: AVX, FMA3
+TEXT ·mulAdd64avx2(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ b+24(FP), BX
+	XORQ SI, SI
+	SUBQ $0x00000010, AX
+	JL   tail292
+
+loop291:
+	VMOVUPD     (CX)(SI*8), Y0
+	VMOVUPD     32(CX)(SI*8), Y1
+	VMOVUPD     64(CX)(SI*8), Y2
+	VMOVUPD     96(CX)(SI*8), Y3
+	VMOVUPD     (DX)(SI*8), Y4
+	VMOVUPD     32(DX)(SI*8), Y5
+	VMOVUPD     64(DX)(SI*8), Y6
+	VMOVUPD     96(DX)(SI*8), Y7
+	VMOVUPD     (BX)(SI*8), Y8
+	VMOVUPD     32(BX)(SI*8), Y9
+	VMOVUPD     64(BX)(SI*8), Y10
+	VMOVUPD     96(BX)(SI*8), Y11
+	VFMADD231PD Y4, Y8, Y0
+	VFMADD231PD Y5, Y9, Y1
+	VFMADD231PD Y6, Y10, Y2
+	VFMADD231PD Y7, Y11, Y3
+	VMOVUPD     Y0, (CX)(SI*8)
+	VMOVUPD     Y1, 32(CX)(SI*8)
+	VMOVUPD     Y2, 64(CX)(SI*8)
+	VMOVUPD     Y3, 96(CX)(SI*8)
+	ADDQ        $0x00000010, SI
+	SUBQ        $0x00000010, AX
+	JGE         loop291
+
+tail292:
+	ADDQ $0x00000010, AX
+	JZ   done294
+	SUBQ $0x00000004, AX
+	JL   part295
+
+one293:
+	VMOVUPD     (CX)(SI*8), Y0
+	VMOVUPD     (DX)(SI*8), Y1
+	VMOVUPD     (BX)(SI*8), Y2
+	VFMADD231PD Y1, Y2, Y0
+	VMOVUPD     Y0, (CX)(SI*8)
+	ADDQ        $0x00000004, SI
+	SUBQ        $0x00000004, AX
+	JGE         one293
+
+part295:
+	ADDQ        $0x00000004, AX
+	JZ          done294
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), DI
+	VMOVUPD     (DI)(AX*8), Y0
+	VMASKMOVPD  (CX)(SI*8), Y0, Y1
+	VMASKMOVPD  (DX)(SI*8), Y0, Y2
+	VMASKMOVPD  (BX)(SI*8), Y0, Y3
+	VFMADD231PD Y2, Y3, Y1
+	VMASKMOVPD  Y1, Y0, (CX)(SI*8)
+
+done294:
+	VZEROUPPER
+	RET
+
+// func scale64avx2(n int, dst *float64, x *float64, c float64)
+// Requires: AVX
+TEXT ·scale64avx2(SB), NOSPLIT, $0-32
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	VBROADCASTSD c+24(FP), Y0
+	XORQ         BX, BX
+	SUBQ         $0x00000010, AX
+	JL           tail297
+
+loop296:
+	VMOVUPD (DX)(BX*8), Y1
+	VMOVUPD 32(DX)(BX*8), Y2
+	VMOVUPD 64(DX)(BX*8), Y3
+	VMOVUPD 96(DX)(BX*8), Y4
+	VMULPD  Y0, Y1, Y1
+	VMULPD  Y0, Y2, Y2
+	VMULPD  Y0, Y3, Y3
+	VMULPD  Y0, Y4, Y4
+	VMOVUPD Y1, (CX)(BX*8)
+	VMOVUPD Y2, 32(CX)(BX*8)
+	VMOVUPD Y3, 64(CX)(BX*8)
+	VMOVUPD Y4, 96(CX)(BX*8)
+	ADDQ    $0x00000010, BX
+	SUBQ    $0x00000010, AX
+	JGE     loop296
+
+tail297:
+	ADDQ $0x00000010, AX
+	JZ   done299
+	SUBQ $0x00000004, AX
+	JL   part300
+
+one298:
+	VMOVUPD (DX)(BX*8), Y1
+	VMULPD  Y0, Y1, Y1
+	VMOVUPD Y1, (CX)(BX*8)
+	ADDQ    $0x00000004, BX
+	SUBQ    $0x00000004, AX
+	JGE     one298
+
+part300:
+	ADDQ       $0x00000004, AX
+	JZ         done299
+	NEGQ       AX
+	LEAQ       edge<>+256(SB), SI
+	VMOVUPD    (SI)(AX*8), Y1
+	VMASKMOVPD (DX)(BX*8), Y1, Y2
+	VMULPD     Y0, Y2, Y2
+	VMASKMOVPD Y2, Y1, (CX)(BX*8)
+
+done299:
+	VZEROUPPER
+	RET
+
+// func axpy64avx2(n int, dst *float64, x *float64, c float64)
+// Requires: AVX, FMA3
+TEXT ·axpy64avx2(SB), NOSPLIT, $0-32
+	MOVQ         n+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	VBROADCASTSD c+24(FP), Y0
+	XORQ         BX, BX
+	SUBQ         $0x00000010, AX
+	JL           tail302
+
+loop301:
+	VMOVUPD     (CX)(BX*8), Y1
+	VMOVUPD     32(CX)(BX*8), Y2
+	VMOVUPD     64(CX)(BX*8), Y3
+	VMOVUPD     96(CX)(BX*8), Y4
+	VMOVUPD     (DX)(BX*8), Y5
+	VMOVUPD     32(DX)(BX*8), Y6
+	VMOVUPD     64(DX)(BX*8), Y7
+	VMOVUPD     96(DX)(BX*8), Y8
+	VFMADD231PD Y0, Y5, Y1
+	VFMADD231PD Y0, Y6, Y2
+	VFMADD231PD Y0, Y7, Y3
+	VFMADD231PD Y0, Y8, Y4
+	VMOVUPD     Y1, (CX)(BX*8)
+	VMOVUPD     Y2, 32(CX)(BX*8)
+	VMOVUPD     Y3, 64(CX)(BX*8)
+	VMOVUPD     Y4, 96(CX)(BX*8)
+	ADDQ        $0x00000010, BX
+	SUBQ        $0x00000010, AX
+	JGE         loop301
+
+tail302:
+	ADDQ $0x00000010, AX
+	JZ   done304
+	SUBQ $0x00000004, AX
+	JL   part305
+
+one303:
+	VMOVUPD     (CX)(BX*8), Y1
+	VMOVUPD     (DX)(BX*8), Y2
+	VFMADD231PD Y0, Y2, Y1
+	VMOVUPD     Y1, (CX)(BX*8)
+	ADDQ        $0x00000004, BX
+	SUBQ        $0x00000004, AX
+	JGE         one303
+
+part305:
+	ADDQ        $0x00000004, AX
+	JZ          done304
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), SI
+	VMOVUPD     (SI)(AX*8), Y1
+	VMASKMOVPD  (CX)(BX*8), Y1, Y2
+	VMASKMOVPD  (DX)(BX*8), Y1, Y3
+	VFMADD231PD Y0, Y3, Y2
+	VMASKMOVPD  Y2, Y1, (CX)(BX*8)
+
+done304:
+	VZEROUPPER
+	RET
+
+// func combine64avx2(n int, dst *float64, terms int, c *float64, src *[]float64, offset int)
+// Requires: AVX, FMA3
+TEXT ·combine64avx2(SB), NOSPLIT, $0-48
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ terms+16(FP), DX
+	MOVQ c+24(FP), BX
+	MOVQ src+32(FP), SI
+	MOVQ offset+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x00000020, AX
+	JL   tail307
+
+loop306:
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         SI, R11
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSD (R10), Y8
+	ADDQ         $0x18, R11
+	ADDQ         $0x08, R10
+	VMOVUPD      (R12)(R8*8), Y0
+	VMULPD       Y8, Y0, Y0
+	VMOVUPD      32(R12)(R8*8), Y1
+	VMULPD       Y8, Y1, Y1
+	VMOVUPD      64(R12)(R8*8), Y2
+	VMULPD       Y8, Y2, Y2
+	VMOVUPD      96(R12)(R8*8), Y3
+	VMULPD       Y8, Y3, Y3
+	VMOVUPD      128(R12)(R8*8), Y4
+	VMULPD       Y8, Y4, Y4
+	VMOVUPD      160(R12)(R8*8), Y5
+	VMULPD       Y8, Y5, Y5
+	VMOVUPD      192(R12)(R8*8), Y6
+	VMULPD       Y8, Y6, Y6
+	VMOVUPD      224(R12)(R8*8), Y7
+	VMULPD       Y8, Y7, Y7
+
+more310:
+	DECQ         R9
+	JZ           summed311
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSD (R10), Y8
+	ADDQ         $0x18, R11
+	ADDQ         $0x08, R10
+	VMOVUPD      (R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y0
+	VMOVUPD      32(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y1
+	VMOVUPD      64(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y2
+	VMOVUPD      96(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y3
+	VMOVUPD      128(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y4
+	VMOVUPD      160(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y5
+	VMOVUPD      192(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y6
+	VMOVUPD      224(R12)(R8*8), Y9
+	VFMADD231PD  Y8, Y9, Y7
+	JMP          more310
+
+summed311:
+	VMOVUPD Y0, (CX)(R8*8)
+	VMOVUPD Y1, 32(CX)(R8*8)
+	VMOVUPD Y2, 64(CX)(R8*8)
+	VMOVUPD Y3, 96(CX)(R8*8)
+	VMOVUPD Y4, 128(CX)(R8*8)
+	VMOVUPD Y5, 160(CX)(R8*8)
+	VMOVUPD Y6, 192(CX)(R8*8)
+	VMOVUPD Y7, 224(CX)(R8*8)
+	ADDQ    $0x00000020, R8
+	SUBQ    $0x00000020, AX
+	JGE     loop306
+
+tail307:
+	ADDQ $0x00000020, AX
+	JZ   done309
+	SUBQ $0x00000004, AX
+	JL   part312
+
+one308:
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         SI, R11
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSD (R10), Y1
+	ADDQ         $0x18, R11
+	ADDQ         $0x08, R10
+	VMOVUPD      (R12)(R8*8), Y0
+	VMULPD       Y1, Y0, Y0
+
+more313:
+	DECQ         R9
+	JZ           summed314
+	MOVQ         (R11), R12
+	ADDQ         DI, R12
+	VBROADCASTSD (R10), Y1
+	ADDQ         $0x18, R11
+	ADDQ         $0x08, R10
+	VMOVUPD      (R12)(R8*8), Y2
+	VFMADD231PD  Y1, Y2, Y0
+	JMP          more313
+
+summed314:
+	VMOVUPD Y0, (CX)(R8*8)
+	ADDQ    $0x00000004, R8
+	SUBQ    $0x00000004, AX
+	JGE     one308
+
+part312:
+	ADDQ         $0x00000004, AX
+	JZ           done309
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), R9
+	VMOVUPD      (R9)(AX*8), Y0
+	MOVQ         DX, AX
+	MOVQ         BX, DX
+	MOVQ         SI, BX
+	MOVQ         (BX), SI
+	ADDQ         DI, SI
+	VBROADCASTSD (DX), Y2
+	ADDQ         $0x18, BX
+	ADDQ         $0x08, DX
+	VMASKMOVPD   (SI)(R8*8), Y0, Y1
+	VMULPD       Y2, Y1, Y1
+
+more315:
+	DECQ         AX
+	JZ           summed316
+	MOVQ         (BX), SI
+	ADDQ         DI, SI
+	VBROADCASTSD (DX), Y2
+	ADDQ         $0x18, BX
+	ADDQ         $0x08, DX
+	VMASKMOVPD   (SI)(R8*8), Y0, Y3
+	VFMADD231PD  Y2, Y3, Y1
+	JMP          more315
+
+summed316:
+	VMASKMOVPD Y1, Y0, (CX)(R8*8)
+
+done309:
+	VZEROUPPER
+	RET
+
+// func adamW64avx2(n int, c *float64, w *float64, grad *float64, m *float64, v *float64)
+// Requires: AVX, FMA3
+TEXT ·adamW64avx2(SB), NOSPLIT, $0-48
+	MOVQ         n+0(FP), AX
+	MOVQ         c+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         grad+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         v+40(FP), DI
+	VBROADCASTSD (CX), Y0
+	VBROADCASTSD 8(CX), Y1
+	VBROADCASTSD 16(CX), Y2
+	VBROADCASTSD 24(CX), Y3
+	VBROADCASTSD 32(CX), Y4
+	VBROADCASTSD 40(CX), Y5
+	VBROADCASTSD 48(CX), Y6
+	VBROADCASTSD 56(CX), Y7
+	XORQ         CX, CX
+	SUBQ         $0x00000004, AX
+	JL           tail318
+
+loop317:
+	VMOVUPD     (DX)(CX*8), Y7
+	VMOVUPD     (BX)(CX*8), Y8
+	VMOVUPD     (SI)(CX*8), Y9
+	VMOVUPD     (DI)(CX*8), Y10
+	VMULPD      Y0, Y8, Y8
+	VSUBPD      Y9, Y8, Y11
+	VFMADD231PD Y1, Y11, Y9
+	VMULPD      Y8, Y8, Y8
+	VSUBPD      Y10, Y8, Y8
+	VFMADD231PD Y2, Y8, Y10
+	VMOVUPD     Y9, (SI)(CX*8)
+	VMOVUPD     Y10, (DI)(CX*8)
+	VSQRTPD     Y10, Y11
+	VFMADD213PD Y6, Y5, Y11
+	VMULPD      Y4, Y9, Y9
+	VDIVPD      Y11, Y9, Y9
+	VMULPD      Y3, Y7, Y7
+	VSUBPD      Y9, Y7, Y7
+	VMOVUPD     Y7, (DX)(CX*8)
+	ADDQ        $0x00000004, CX
+	SUBQ        $0x00000004, AX
+	JGE         loop317
+
+tail318:
+	ADDQ $0x00000004, AX
+	JZ   done320
+	SUBQ $0x00000004, AX
+	JL   part321
+
+one319:
+	VMOVUPD     (DX)(CX*8), Y7
+	VMOVUPD     (BX)(CX*8), Y8
+	VMOVUPD     (SI)(CX*8), Y9
+	VMOVUPD     (DI)(CX*8), Y10
+	VMULPD      Y0, Y8, Y8
+	VSUBPD      Y9, Y8, Y11
+	VFMADD231PD Y1, Y11, Y9
+	VMULPD      Y8, Y8, Y8
+	VSUBPD      Y10, Y8, Y8
+	VFMADD231PD Y2, Y8, Y10
+	VMOVUPD     Y9, (SI)(CX*8)
+	VMOVUPD     Y10, (DI)(CX*8)
+	VSQRTPD     Y10, Y11
+	VFMADD213PD Y6, Y5, Y11
+	VMULPD      Y4, Y9, Y9
+	VDIVPD      Y11, Y9, Y9
+	VMULPD      Y3, Y7, Y7
+	VSUBPD      Y9, Y7, Y7
+	VMOVUPD     Y7, (DX)(CX*8)
+	ADDQ        $0x00000004, CX
+	SUBQ        $0x00000004, AX
+	JGE         one319
+
+part321:
+	ADDQ        $0x00000004, AX
+	JZ          done320
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), R8
+	VMOVUPD     (R8)(AX*8), Y7
+	VMASKMOVPD  (DX)(CX*8), Y7, Y8
+	VMASKMOVPD  (BX)(CX*8), Y7, Y9
+	VMASKMOVPD  (SI)(CX*8), Y7, Y10
+	VMASKMOVPD  (DI)(CX*8), Y7, Y11
+	VMULPD      Y0, Y9, Y9
+	VSUBPD      Y10, Y9, Y0
+	VFMADD231PD Y1, Y0, Y10
+	VMULPD      Y9, Y9, Y9
+	VSUBPD      Y11, Y9, Y9
+	VFMADD231PD Y2, Y9, Y11
+	VMASKMOVPD  Y10, Y7, (SI)(CX*8)
+	VMASKMOVPD  Y11, Y7, (DI)(CX*8)
+	VSQRTPD     Y11, Y0
+	VFMADD213PD Y6, Y5, Y0
+	VMULPD      Y4, Y10, Y10
+	VDIVPD      Y0, Y10, Y10
+	VMULPD      Y3, Y8, Y8
+	VSUBPD      Y10, Y8, Y8
+	VMASKMOVPD  Y8, Y7, (DX)(CX*8)
+
+done320:
+	VZEROUPPER
+	RET
+
+// func adamWAverage64avx2(n int, c *float64, w *float64, grad *float64, m *float64, v *float64, ema *float64)
+// Requires: AVX, FMA3
+TEXT ·adamWAverage64avx2(SB), NOSPLIT, $0-56
+	MOVQ         n+0(FP), AX
+	MOVQ         c+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         grad+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         v+40(FP), DI
+	MOVQ         ema+48(FP), R8
+	VBROADCASTSD (CX), Y0
+	VBROADCASTSD 8(CX), Y1
+	VBROADCASTSD 16(CX), Y2
+	VBROADCASTSD 24(CX), Y3
+	VBROADCASTSD 32(CX), Y4
+	VBROADCASTSD 40(CX), Y5
+	VBROADCASTSD 48(CX), Y6
+	VBROADCASTSD 56(CX), Y7
+	XORQ         CX, CX
+	SUBQ         $0x00000004, AX
+	JL           tail323
+
+loop322:
+	VMOVUPD     (DX)(CX*8), Y8
+	VMOVUPD     (BX)(CX*8), Y9
+	VMOVUPD     (SI)(CX*8), Y10
+	VMOVUPD     (DI)(CX*8), Y11
+	VMULPD      Y0, Y9, Y9
+	VSUBPD      Y10, Y9, Y12
+	VFMADD231PD Y1, Y12, Y10
+	VMULPD      Y9, Y9, Y9
+	VSUBPD      Y11, Y9, Y9
+	VFMADD231PD Y2, Y9, Y11
+	VMOVUPD     Y10, (SI)(CX*8)
+	VMOVUPD     Y11, (DI)(CX*8)
+	VSQRTPD     Y11, Y12
+	VFMADD213PD Y6, Y5, Y12
+	VMULPD      Y4, Y10, Y10
+	VDIVPD      Y12, Y10, Y10
+	VMULPD      Y3, Y8, Y8
+	VSUBPD      Y10, Y8, Y8
+	VMOVUPD     Y8, (DX)(CX*8)
+	VMOVUPD     (R8)(CX*8), Y11
+	VSUBPD      Y11, Y8, Y8
+	VFMADD231PD Y7, Y8, Y11
+	VMOVUPD     Y11, (R8)(CX*8)
+	ADDQ        $0x00000004, CX
+	SUBQ        $0x00000004, AX
+	JGE         loop322
+
+tail323:
+	ADDQ $0x00000004, AX
+	JZ   done325
+	SUBQ $0x00000004, AX
+	JL   part326
+
+one324:
+	VMOVUPD     (DX)(CX*8), Y8
+	VMOVUPD     (BX)(CX*8), Y9
+	VMOVUPD     (SI)(CX*8), Y10
+	VMOVUPD     (DI)(CX*8), Y11
+	VMULPD      Y0, Y9, Y9
+	VSUBPD      Y10, Y9, Y12
+	VFMADD231PD Y1, Y12, Y10
+	VMULPD      Y9, Y9, Y9
+	VSUBPD      Y11, Y9, Y9
+	VFMADD231PD Y2, Y9, Y11
+	VMOVUPD     Y10, (SI)(CX*8)
+	VMOVUPD     Y11, (DI)(CX*8)
+	VSQRTPD     Y11, Y12
+	VFMADD213PD Y6, Y5, Y12
+	VMULPD      Y4, Y10, Y10
+	VDIVPD      Y12, Y10, Y10
+	VMULPD      Y3, Y8, Y8
+	VSUBPD      Y10, Y8, Y8
+	VMOVUPD     Y8, (DX)(CX*8)
+	VMOVUPD     (R8)(CX*8), Y11
+	VSUBPD      Y11, Y8, Y8
+	VFMADD231PD Y7, Y8, Y11
+	VMOVUPD     Y11, (R8)(CX*8)
+	ADDQ        $0x00000004, CX
+	SUBQ        $0x00000004, AX
+	JGE         one324
+
+part326:
+	ADDQ        $0x00000004, AX
+	JZ          done325
+	NEGQ        AX
+	LEAQ        edge<>+256(SB), R9
+	VMOVUPD     (R9)(AX*8), Y8
+	VMASKMOVPD  (DX)(CX*8), Y8, Y9
+	VMASKMOVPD  (BX)(CX*8), Y8, Y10
+	VMASKMOVPD  (SI)(CX*8), Y8, Y11
+	VMASKMOVPD  (DI)(CX*8), Y8, Y12
+	VMULPD      Y0, Y10, Y10
+	VSUBPD      Y11, Y10, Y0
+	VFMADD231PD Y1, Y0, Y11
+	VMULPD      Y10, Y10, Y10
+	VSUBPD      Y12, Y10, Y10
+	VFMADD231PD Y2, Y10, Y12
+	VMASKMOVPD  Y11, Y8, (SI)(CX*8)
+	VMASKMOVPD  Y12, Y8, (DI)(CX*8)
+	VSQRTPD     Y12, Y0
+	VFMADD213PD Y6, Y5, Y0
+	VMULPD      Y4, Y11, Y11
+	VDIVPD      Y0, Y11, Y11
+	VMULPD      Y3, Y9, Y9
+	VSUBPD      Y11, Y9, Y9
+	VMASKMOVPD  Y9, Y8, (DX)(CX*8)
+	VMASKMOVPD  (R8)(CX*8), Y8, Y12
+	VSUBPD      Y12, Y9, Y9
+	VFMADD231PD Y7, Y9, Y12
+	VMASKMOVPD  Y12, Y8, (R8)(CX*8)
+
+done325:
+	VZEROUPPER
+	RET
+
+// func exp32(n int, dst *float32, x *float32)
+TEXT ·exp32(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·exp32avx512(SB)
+
+avx2:
+	JMP ·exp32avx2(SB)
+
+// func tanh32(n int, dst *float32, x *float32)
+TEXT ·tanh32(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·tanh32avx512(SB)
+
+avx2:
+	JMP ·tanh32avx2(SB)
+
+// func sigmoid32(n int, dst *float32, x *float32)
+TEXT ·sigmoid32(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·sigmoid32avx512(SB)
+
+avx2:
+	JMP ·sigmoid32avx2(SB)
+
+// func silu32(n int, dst *float32, x *float32)
+TEXT ·silu32(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·silu32avx512(SB)
+
+avx2:
+	JMP ·silu32avx2(SB)
+
+// func gelu32(n int, dst *float32, x *float32)
+TEXT ·gelu32(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·gelu32avx512(SB)
+
+avx2:
+	JMP ·gelu32avx2(SB)
+
+// func siluGrad32(n int, dst *float32, x *float32, grad *float32)
+TEXT ·siluGrad32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·siluGrad32avx512(SB)
+
+avx2:
+	JMP ·siluGrad32avx2(SB)
+
+// func geluGrad32(n int, dst *float32, x *float32, grad *float32)
+TEXT ·geluGrad32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·geluGrad32avx512(SB)
+
+avx2:
+	JMP ·geluGrad32avx2(SB)
+
+// func add32(n int, dst *float32, a *float32, b *float32)
+TEXT ·add32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·add32avx512(SB)
+
+avx2:
+	JMP ·add32avx2(SB)
+
+// func sub32(n int, dst *float32, a *float32, b *float32)
+TEXT ·sub32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·sub32avx512(SB)
+
+avx2:
+	JMP ·sub32avx2(SB)
+
+// func mul32(n int, dst *float32, a *float32, b *float32)
+TEXT ·mul32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·mul32avx512(SB)
+
+avx2:
+	JMP ·mul32avx2(SB)
+
+// func div32(n int, dst *float32, a *float32, b *float32)
+TEXT ·div32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·div32avx512(SB)
+
+avx2:
+	JMP ·div32avx2(SB)
+
+// func mulAdd32(n int, dst *float32, a *float32, b *float32)
+TEXT ·mulAdd32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·mulAdd32avx512(SB)
+
+avx2:
+	JMP ·mulAdd32avx2(SB)
+
+// func scale32(n int, dst *float32, x *float32, c float32)
+TEXT ·scale32(SB), NOSPLIT, $0-28
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·scale32avx512(SB)
+
+avx2:
+	JMP ·scale32avx2(SB)
+
+// func axpy32(n int, dst *float32, x *float32, c float32)
+TEXT ·axpy32(SB), NOSPLIT, $0-28
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·axpy32avx512(SB)
+
+avx2:
+	JMP ·axpy32avx2(SB)
+
+// func combine32(n int, dst *float32, terms int, c *float32, src *[]float32, offset int)
+TEXT ·combine32(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·combine32avx512(SB)
+
+avx2:
+	JMP ·combine32avx2(SB)
+
+// func adamW32(n int, c *float32, w *float32, grad *float32, m *float32, v *float32)
+TEXT ·adamW32(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·adamW32avx512(SB)
+
+avx2:
+	JMP ·adamW32avx2(SB)
+
+// func adamWAverage32(n int, c *float32, w *float32, grad *float32, m *float32, v *float32, ema *float32)
+TEXT ·adamWAverage32(SB), NOSPLIT, $0-56
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·adamWAverage32avx512(SB)
+
+avx2:
+	JMP ·adamWAverage32avx2(SB)
+
+// func exp64(n int, dst *float64, x *float64)
+TEXT ·exp64(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·exp64avx512(SB)
+
+avx2:
+	JMP ·exp64avx2(SB)
+
+// func tanh64(n int, dst *float64, x *float64)
+TEXT ·tanh64(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·tanh64avx512(SB)
+
+avx2:
+	JMP ·tanh64avx2(SB)
+
+// func sigmoid64(n int, dst *float64, x *float64)
+TEXT ·sigmoid64(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·sigmoid64avx512(SB)
+
+avx2:
+	JMP ·sigmoid64avx2(SB)
+
+// func silu64(n int, dst *float64, x *float64)
+TEXT ·silu64(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·silu64avx512(SB)
+
+avx2:
+	JMP ·silu64avx2(SB)
+
+// func gelu64(n int, dst *float64, x *float64)
+TEXT ·gelu64(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·gelu64avx512(SB)
+
+avx2:
+	JMP ·gelu64avx2(SB)
+
+// func siluGrad64(n int, dst *float64, x *float64, grad *float64)
+TEXT ·siluGrad64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·siluGrad64avx512(SB)
+
+avx2:
+	JMP ·siluGrad64avx2(SB)
+
+// func geluGrad64(n int, dst *float64, x *float64, grad *float64)
+TEXT ·geluGrad64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·geluGrad64avx512(SB)
+
+avx2:
+	JMP ·geluGrad64avx2(SB)
+
+// func add64(n int, dst *float64, a *float64, b *float64)
+TEXT ·add64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·add64avx512(SB)
+
+avx2:
+	JMP ·add64avx2(SB)
+
+// func sub64(n int, dst *float64, a *float64, b *float64)
+TEXT ·sub64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·sub64avx512(SB)
+
+avx2:
+	JMP ·sub64avx2(SB)
+
+// func mul64(n int, dst *float64, a *float64, b *float64)
+TEXT ·mul64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·mul64avx512(SB)
+
+avx2:
+	JMP ·mul64avx2(SB)
+
+// func div64(n int, dst *float64, a *float64, b *float64)
+TEXT ·div64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·div64avx512(SB)
+
+avx2:
+	JMP ·div64avx2(SB)
+
+// func mulAdd64(n int, dst *float64, a *float64, b *float64)
+TEXT ·mulAdd64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·mulAdd64avx512(SB)
+
+avx2:
+	JMP ·mulAdd64avx2(SB)
+
+// func scale64(n int, dst *float64, x *float64, c float64)
+TEXT ·scale64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·scale64avx512(SB)
+
+avx2:
+	JMP ·scale64avx2(SB)
+
+// func axpy64(n int, dst *float64, x *float64, c float64)
+TEXT ·axpy64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·axpy64avx512(SB)
+
+avx2:
+	JMP ·axpy64avx2(SB)
+
+// func combine64(n int, dst *float64, terms int, c *float64, src *[]float64, offset int)
+TEXT ·combine64(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·combine64avx512(SB)
+
+avx2:
+	JMP ·combine64avx2(SB)
+
+// func adamW64(n int, c *float64, w *float64, grad *float64, m *float64, v *float64)
+TEXT ·adamW64(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·adamW64avx512(SB)
+
+avx2:
+	JMP ·adamW64avx2(SB)
+
+// func adamWAverage64(n int, c *float64, w *float64, grad *float64, m *float64, v *float64, ema *float64)
+TEXT ·adamWAverage64(SB), NOSPLIT, $0-56
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·adamWAverage64avx512(SB)
+
+avx2:
+	JMP ·adamWAverage64avx2(SB)
+
+DATA edge<>+0(SB)/8, $0xffffffffffffffff
+DATA edge<>+8(SB)/8, $0xffffffffffffffff
+DATA edge<>+16(SB)/8, $0xffffffffffffffff
+DATA edge<>+24(SB)/8, $0xffffffffffffffff
+DATA edge<>+32(SB)/8, $0xffffffffffffffff
+DATA edge<>+40(SB)/8, $0xffffffffffffffff
+DATA edge<>+48(SB)/8, $0xffffffffffffffff
+DATA edge<>+56(SB)/8, $0xffffffffffffffff
+DATA edge<>+64(SB)/8, $0xffffffffffffffff
+DATA edge<>+72(SB)/8, $0xffffffffffffffff
+DATA edge<>+80(SB)/8, $0xffffffffffffffff
+DATA edge<>+88(SB)/8, $0xffffffffffffffff
+DATA edge<>+96(SB)/8, $0xffffffffffffffff
+DATA edge<>+104(SB)/8, $0xffffffffffffffff
+DATA edge<>+112(SB)/8, $0xffffffffffffffff
+DATA edge<>+120(SB)/8, $0xffffffffffffffff
+DATA edge<>+128(SB)/8, $0xffffffffffffffff
+DATA edge<>+136(SB)/8, $0xffffffffffffffff
+DATA edge<>+144(SB)/8, $0xffffffffffffffff
+DATA edge<>+152(SB)/8, $0xffffffffffffffff
+DATA edge<>+160(SB)/8, $0xffffffffffffffff
+DATA edge<>+168(SB)/8, $0xffffffffffffffff
+DATA edge<>+176(SB)/8, $0xffffffffffffffff
+DATA edge<>+184(SB)/8, $0xffffffffffffffff
+DATA edge<>+192(SB)/8, $0xffffffffffffffff
+DATA edge<>+200(SB)/8, $0xffffffffffffffff
+DATA edge<>+208(SB)/8, $0xffffffffffffffff
+DATA edge<>+216(SB)/8, $0xffffffffffffffff
+DATA edge<>+224(SB)/8, $0xffffffffffffffff
+DATA edge<>+232(SB)/8, $0xffffffffffffffff
+DATA edge<>+240(SB)/8, $0xffffffffffffffff
+DATA edge<>+248(SB)/8, $0xffffffffffffffff
+DATA edge<>+256(SB)/8, $0x0000000000000000
+DATA edge<>+264(SB)/8, $0x0000000000000000
+DATA edge<>+272(SB)/8, $0x0000000000000000
+DATA edge<>+280(SB)/8, $0x0000000000000000
+DATA edge<>+288(SB)/8, $0x0000000000000000
+DATA edge<>+296(SB)/8, $0x0000000000000000
+DATA edge<>+304(SB)/8, $0x0000000000000000
+DATA edge<>+312(SB)/8, $0x0000000000000000
+DATA edge<>+320(SB)/8, $0x0000000000000000
+DATA edge<>+328(SB)/8, $0x0000000000000000
+DATA edge<>+336(SB)/8, $0x0000000000000000
+DATA edge<>+344(SB)/8, $0x0000000000000000
+DATA edge<>+352(SB)/8, $0x0000000000000000
+DATA edge<>+360(SB)/8, $0x0000000000000000
+DATA edge<>+368(SB)/8, $0x0000000000000000
+DATA edge<>+376(SB)/8, $0x0000000000000000
+DATA edge<>+384(SB)/8, $0x0000000000000000
+DATA edge<>+392(SB)/8, $0x0000000000000000
+DATA edge<>+400(SB)/8, $0x0000000000000000
+DATA edge<>+408(SB)/8, $0x0000000000000000
+DATA edge<>+416(SB)/8, $0x0000000000000000
+DATA edge<>+424(SB)/8, $0x0000000000000000
+DATA edge<>+432(SB)/8, $0x0000000000000000
+DATA edge<>+440(SB)/8, $0x0000000000000000
+DATA edge<>+448(SB)/8, $0x0000000000000000
+DATA edge<>+456(SB)/8, $0x0000000000000000
+DATA edge<>+464(SB)/8, $0x0000000000000000
+DATA edge<>+472(SB)/8, $0x0000000000000000
+DATA edge<>+480(SB)/8, $0x0000000000000000
+DATA edge<>+488(SB)/8, $0x0000000000000000
+DATA edge<>+496(SB)/8, $0x0000000000000000
+DATA edge<>+504(SB)/8, $0x0000000000000000
+GLOBL edge<>(SB), RODATA|NOPTR, $512
+
+DATA wide64<>+0(SB)/8, $0x4086300000000000
+DATA wide64<>+8(SB)/8, $0x4086300000000000
+DATA wide64<>+16(SB)/8, $0x4086300000000000
+DATA wide64<>+24(SB)/8, $0x4086300000000000
+DATA wide64<>+32(SB)/8, $0xc087500000000000
+DATA wide64<>+40(SB)/8, $0xc087500000000000
+DATA wide64<>+48(SB)/8, $0xc087500000000000
+DATA wide64<>+56(SB)/8, $0xc087500000000000
+DATA wide64<>+64(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+72(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+80(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+88(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+96(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+104(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+112(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+120(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+128(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+136(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+144(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+152(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+160(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+168(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+176(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+184(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+192(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+200(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+208(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+216(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+224(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+232(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+240(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+248(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+256(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+264(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+272(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+280(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+288(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+296(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+304(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+312(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+320(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+328(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+336(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+344(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+352(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+360(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+368(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+376(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+384(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+392(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+400(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+408(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+416(SB)/8, $0x3f81111111111111
+DATA wide64<>+424(SB)/8, $0x3f81111111111111
+DATA wide64<>+432(SB)/8, $0x3f81111111111111
+DATA wide64<>+440(SB)/8, $0x3f81111111111111
+DATA wide64<>+448(SB)/8, $0x3fa5555555555555
+DATA wide64<>+456(SB)/8, $0x3fa5555555555555
+DATA wide64<>+464(SB)/8, $0x3fa5555555555555
+DATA wide64<>+472(SB)/8, $0x3fa5555555555555
+DATA wide64<>+480(SB)/8, $0x3fc5555555555555
+DATA wide64<>+488(SB)/8, $0x3fc5555555555555
+DATA wide64<>+496(SB)/8, $0x3fc5555555555555
+DATA wide64<>+504(SB)/8, $0x3fc5555555555555
+DATA wide64<>+512(SB)/8, $0x3fe0000000000000
+DATA wide64<>+520(SB)/8, $0x3fe0000000000000
+DATA wide64<>+528(SB)/8, $0x3fe0000000000000
+DATA wide64<>+536(SB)/8, $0x3fe0000000000000
+DATA wide64<>+544(SB)/8, $0x3ff0000000000000
+DATA wide64<>+552(SB)/8, $0x3ff0000000000000
+DATA wide64<>+560(SB)/8, $0x3ff0000000000000
+DATA wide64<>+568(SB)/8, $0x3ff0000000000000
+DATA wide64<>+576(SB)/8, $0x43380000000003ff
+DATA wide64<>+584(SB)/8, $0x43380000000003ff
+DATA wide64<>+592(SB)/8, $0x43380000000003ff
+DATA wide64<>+600(SB)/8, $0x43380000000003ff
+DATA wide64<>+608(SB)/8, $0x43480000000003ff
+DATA wide64<>+616(SB)/8, $0x43480000000003ff
+DATA wide64<>+624(SB)/8, $0x43480000000003ff
+DATA wide64<>+632(SB)/8, $0x43480000000003ff
+DATA wide64<>+640(SB)/8, $0x4033800000000000
+DATA wide64<>+648(SB)/8, $0x4033800000000000
+DATA wide64<>+656(SB)/8, $0x4033800000000000
+DATA wide64<>+664(SB)/8, $0x4033800000000000
+DATA wide64<>+672(SB)/8, $0xc033800000000000
+DATA wide64<>+680(SB)/8, $0xc033800000000000
+DATA wide64<>+688(SB)/8, $0xc033800000000000
+DATA wide64<>+696(SB)/8, $0xc033800000000000
+DATA wide64<>+704(SB)/8, $0x4000000000000000
+DATA wide64<>+712(SB)/8, $0x4000000000000000
+DATA wide64<>+720(SB)/8, $0x4000000000000000
+DATA wide64<>+728(SB)/8, $0x4000000000000000
+DATA wide64<>+736(SB)/8, $0x8000000000000000
+DATA wide64<>+744(SB)/8, $0x8000000000000000
+DATA wide64<>+752(SB)/8, $0x8000000000000000
+DATA wide64<>+760(SB)/8, $0x8000000000000000
+DATA wide64<>+768(SB)/8, $0xbff71547652b82fe
+DATA wide64<>+776(SB)/8, $0xbff71547652b82fe
+DATA wide64<>+784(SB)/8, $0xbff71547652b82fe
+DATA wide64<>+792(SB)/8, $0xbff71547652b82fe
+DATA wide64<>+800(SB)/8, $0x4090040000000000
+DATA wide64<>+808(SB)/8, $0x4090040000000000
+DATA wide64<>+816(SB)/8, $0x4090040000000000
+DATA wide64<>+824(SB)/8, $0x4090040000000000
+DATA wide64<>+832(SB)/8, $0xc08fe80000000000
+DATA wide64<>+840(SB)/8, $0xc08fe80000000000
+DATA wide64<>+848(SB)/8, $0xc08fe80000000000
+DATA wide64<>+856(SB)/8, $0xc08fe80000000000
+DATA wide64<>+864(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+872(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+880(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+888(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+896(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+904(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+912(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+920(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+928(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+936(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+944(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+952(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+960(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+968(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+976(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+984(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+992(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+1000(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+1008(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+1016(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+1024(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+1032(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+1040(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+1048(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+1056(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+1064(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+1072(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+1080(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+1088(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+1096(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+1104(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+1112(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+1120(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+1128(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+1136(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+1144(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+1152(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+1160(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+1168(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+1176(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+1184(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1192(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1200(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1208(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1216(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1224(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1232(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1240(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1248(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1256(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1264(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1272(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1280(SB)/8, $0x43380000000003fe
+DATA wide64<>+1288(SB)/8, $0x43380000000003fe
+DATA wide64<>+1296(SB)/8, $0x43380000000003fe
+DATA wide64<>+1304(SB)/8, $0x43380000000003fe
+DATA wide64<>+1312(SB)/8, $0xc0026aec21bce759
+DATA wide64<>+1320(SB)/8, $0xc0026aec21bce759
+DATA wide64<>+1328(SB)/8, $0xc0026aec21bce759
+DATA wide64<>+1336(SB)/8, $0xc0026aec21bce759
+DATA wide64<>+1344(SB)/8, $0xbfba5a7cf7572a98
+DATA wide64<>+1352(SB)/8, $0xbfba5a7cf7572a98
+DATA wide64<>+1360(SB)/8, $0xbfba5a7cf7572a98
+DATA wide64<>+1368(SB)/8, $0xbfba5a7cf7572a98
+DATA wide64<>+1376(SB)/8, $0x408f400000000000
+DATA wide64<>+1384(SB)/8, $0x408f400000000000
+DATA wide64<>+1392(SB)/8, $0x408f400000000000
+DATA wide64<>+1400(SB)/8, $0x408f400000000000
+DATA wide64<>+1408(SB)/8, $0xc08f400000000000
+DATA wide64<>+1416(SB)/8, $0xc08f400000000000
+DATA wide64<>+1424(SB)/8, $0xc08f400000000000
+DATA wide64<>+1432(SB)/8, $0xc08f400000000000
+DATA wide64<>+1440(SB)/8, $0x403e000000000000
+DATA wide64<>+1448(SB)/8, $0x403e000000000000
+DATA wide64<>+1456(SB)/8, $0x403e000000000000
+DATA wide64<>+1464(SB)/8, $0x403e000000000000
+DATA wide64<>+1472(SB)/8, $0xc03e000000000000
+DATA wide64<>+1480(SB)/8, $0xc03e000000000000
+DATA wide64<>+1488(SB)/8, $0xc03e000000000000
+DATA wide64<>+1496(SB)/8, $0xc03e000000000000
+DATA wide64<>+1504(SB)/8, $0xbfd3c3ddb9815ff2
+DATA wide64<>+1512(SB)/8, $0xbfd3c3ddb9815ff2
+DATA wide64<>+1520(SB)/8, $0xbfd3c3ddb9815ff2
+DATA wide64<>+1528(SB)/8, $0xbfd3c3ddb9815ff2
+GLOBL wide64<>(SB), RODATA|NOPTR, $1536
+
+DATA wide32<>+0(SB)/4, $0x42b20000
+DATA wide32<>+4(SB)/4, $0x42b20000
+DATA wide32<>+8(SB)/4, $0x42b20000
+DATA wide32<>+12(SB)/4, $0x42b20000
+DATA wide32<>+16(SB)/4, $0x42b20000
+DATA wide32<>+20(SB)/4, $0x42b20000
+DATA wide32<>+24(SB)/4, $0x42b20000
+DATA wide32<>+28(SB)/4, $0x42b20000
+DATA wide32<>+32(SB)/4, $0xc2d20000
+DATA wide32<>+36(SB)/4, $0xc2d20000
+DATA wide32<>+40(SB)/4, $0xc2d20000
+DATA wide32<>+44(SB)/4, $0xc2d20000
+DATA wide32<>+48(SB)/4, $0xc2d20000
+DATA wide32<>+52(SB)/4, $0xc2d20000
+DATA wide32<>+56(SB)/4, $0xc2d20000
+DATA wide32<>+60(SB)/4, $0xc2d20000
+DATA wide32<>+64(SB)/4, $0x3fb8aa3b
+DATA wide32<>+68(SB)/4, $0x3fb8aa3b
+DATA wide32<>+72(SB)/4, $0x3fb8aa3b
+DATA wide32<>+76(SB)/4, $0x3fb8aa3b
+DATA wide32<>+80(SB)/4, $0x3fb8aa3b
+DATA wide32<>+84(SB)/4, $0x3fb8aa3b
+DATA wide32<>+88(SB)/4, $0x3fb8aa3b
+DATA wide32<>+92(SB)/4, $0x3fb8aa3b
+DATA wide32<>+96(SB)/4, $0x3f317200
+DATA wide32<>+100(SB)/4, $0x3f317200
+DATA wide32<>+104(SB)/4, $0x3f317200
+DATA wide32<>+108(SB)/4, $0x3f317200
+DATA wide32<>+112(SB)/4, $0x3f317200
+DATA wide32<>+116(SB)/4, $0x3f317200
+DATA wide32<>+120(SB)/4, $0x3f317200
+DATA wide32<>+124(SB)/4, $0x3f317200
+DATA wide32<>+128(SB)/4, $0x35bfbe8e
+DATA wide32<>+132(SB)/4, $0x35bfbe8e
+DATA wide32<>+136(SB)/4, $0x35bfbe8e
+DATA wide32<>+140(SB)/4, $0x35bfbe8e
+DATA wide32<>+144(SB)/4, $0x35bfbe8e
+DATA wide32<>+148(SB)/4, $0x35bfbe8e
+DATA wide32<>+152(SB)/4, $0x35bfbe8e
+DATA wide32<>+156(SB)/4, $0x35bfbe8e
+DATA wide32<>+160(SB)/4, $0x3ab5282b
+DATA wide32<>+164(SB)/4, $0x3ab5282b
+DATA wide32<>+168(SB)/4, $0x3ab5282b
+DATA wide32<>+172(SB)/4, $0x3ab5282b
+DATA wide32<>+176(SB)/4, $0x3ab5282b
+DATA wide32<>+180(SB)/4, $0x3ab5282b
+DATA wide32<>+184(SB)/4, $0x3ab5282b
+DATA wide32<>+188(SB)/4, $0x3ab5282b
+DATA wide32<>+192(SB)/4, $0x3c091cba
+DATA wide32<>+196(SB)/4, $0x3c091cba
+DATA wide32<>+200(SB)/4, $0x3c091cba
+DATA wide32<>+204(SB)/4, $0x3c091cba
+DATA wide32<>+208(SB)/4, $0x3c091cba
+DATA wide32<>+212(SB)/4, $0x3c091cba
+DATA wide32<>+216(SB)/4, $0x3c091cba
+DATA wide32<>+220(SB)/4, $0x3c091cba
+DATA wide32<>+224(SB)/4, $0x3d2aac56
+DATA wide32<>+228(SB)/4, $0x3d2aac56
+DATA wide32<>+232(SB)/4, $0x3d2aac56
+DATA wide32<>+236(SB)/4, $0x3d2aac56
+DATA wide32<>+240(SB)/4, $0x3d2aac56
+DATA wide32<>+244(SB)/4, $0x3d2aac56
+DATA wide32<>+248(SB)/4, $0x3d2aac56
+DATA wide32<>+252(SB)/4, $0x3d2aac56
+DATA wide32<>+256(SB)/4, $0x3e2aaa49
+DATA wide32<>+260(SB)/4, $0x3e2aaa49
+DATA wide32<>+264(SB)/4, $0x3e2aaa49
+DATA wide32<>+268(SB)/4, $0x3e2aaa49
+DATA wide32<>+272(SB)/4, $0x3e2aaa49
+DATA wide32<>+276(SB)/4, $0x3e2aaa49
+DATA wide32<>+280(SB)/4, $0x3e2aaa49
+DATA wide32<>+284(SB)/4, $0x3e2aaa49
+DATA wide32<>+288(SB)/4, $0x3efffffe
+DATA wide32<>+292(SB)/4, $0x3efffffe
+DATA wide32<>+296(SB)/4, $0x3efffffe
+DATA wide32<>+300(SB)/4, $0x3efffffe
+DATA wide32<>+304(SB)/4, $0x3efffffe
+DATA wide32<>+308(SB)/4, $0x3efffffe
+DATA wide32<>+312(SB)/4, $0x3efffffe
+DATA wide32<>+316(SB)/4, $0x3efffffe
+DATA wide32<>+320(SB)/4, $0x3f800000
+DATA wide32<>+324(SB)/4, $0x3f800000
+DATA wide32<>+328(SB)/4, $0x3f800000
+DATA wide32<>+332(SB)/4, $0x3f800000
+DATA wide32<>+336(SB)/4, $0x3f800000
+DATA wide32<>+340(SB)/4, $0x3f800000
+DATA wide32<>+344(SB)/4, $0x3f800000
+DATA wide32<>+348(SB)/4, $0x3f800000
+DATA wide32<>+352(SB)/4, $0x4b40007f
+DATA wide32<>+356(SB)/4, $0x4b40007f
+DATA wide32<>+360(SB)/4, $0x4b40007f
+DATA wide32<>+364(SB)/4, $0x4b40007f
+DATA wide32<>+368(SB)/4, $0x4b40007f
+DATA wide32<>+372(SB)/4, $0x4b40007f
+DATA wide32<>+376(SB)/4, $0x4b40007f
+DATA wide32<>+380(SB)/4, $0x4b40007f
+DATA wide32<>+384(SB)/4, $0x3f000000
+DATA wide32<>+388(SB)/4, $0x3f000000
+DATA wide32<>+392(SB)/4, $0x3f000000
+DATA wide32<>+396(SB)/4, $0x3f000000
+DATA wide32<>+400(SB)/4, $0x3f000000
+DATA wide32<>+404(SB)/4, $0x3f000000
+DATA wide32<>+408(SB)/4, $0x3f000000
+DATA wide32<>+412(SB)/4, $0x3f000000
+DATA wide32<>+416(SB)/4, $0x4bc0007f
+DATA wide32<>+420(SB)/4, $0x4bc0007f
+DATA wide32<>+424(SB)/4, $0x4bc0007f
+DATA wide32<>+428(SB)/4, $0x4bc0007f
+DATA wide32<>+432(SB)/4, $0x4bc0007f
+DATA wide32<>+436(SB)/4, $0x4bc0007f
+DATA wide32<>+440(SB)/4, $0x4bc0007f
+DATA wide32<>+444(SB)/4, $0x4bc0007f
+DATA wide32<>+448(SB)/4, $0x41133333
+DATA wide32<>+452(SB)/4, $0x41133333
+DATA wide32<>+456(SB)/4, $0x41133333
+DATA wide32<>+460(SB)/4, $0x41133333
+DATA wide32<>+464(SB)/4, $0x41133333
+DATA wide32<>+468(SB)/4, $0x41133333
+DATA wide32<>+472(SB)/4, $0x41133333
+DATA wide32<>+476(SB)/4, $0x41133333
+DATA wide32<>+480(SB)/4, $0xc1133333
+DATA wide32<>+484(SB)/4, $0xc1133333
+DATA wide32<>+488(SB)/4, $0xc1133333
+DATA wide32<>+492(SB)/4, $0xc1133333
+DATA wide32<>+496(SB)/4, $0xc1133333
+DATA wide32<>+500(SB)/4, $0xc1133333
+DATA wide32<>+504(SB)/4, $0xc1133333
+DATA wide32<>+508(SB)/4, $0xc1133333
+DATA wide32<>+512(SB)/4, $0x394f0409
+DATA wide32<>+516(SB)/4, $0x394f0409
+DATA wide32<>+520(SB)/4, $0x394f0409
+DATA wide32<>+524(SB)/4, $0x394f0409
+DATA wide32<>+528(SB)/4, $0x394f0409
+DATA wide32<>+532(SB)/4, $0x394f0409
+DATA wide32<>+536(SB)/4, $0x394f0409
+DATA wide32<>+540(SB)/4, $0x394f0409
+DATA wide32<>+544(SB)/4, $0x3ab6a1c4
+DATA wide32<>+548(SB)/4, $0x3ab6a1c4
+DATA wide32<>+552(SB)/4, $0x3ab6a1c4
+DATA wide32<>+556(SB)/4, $0x3ab6a1c4
+DATA wide32<>+560(SB)/4, $0x3ab6a1c4
+DATA wide32<>+564(SB)/4, $0x3ab6a1c4
+DATA wide32<>+568(SB)/4, $0x3ab6a1c4
+DATA wide32<>+572(SB)/4, $0x3ab6a1c4
+DATA wide32<>+576(SB)/4, $0x3c088984
+DATA wide32<>+580(SB)/4, $0x3c088984
+DATA wide32<>+584(SB)/4, $0x3c088984
+DATA wide32<>+588(SB)/4, $0x3c088984
+DATA wide32<>+592(SB)/4, $0x3c088984
+DATA wide32<>+596(SB)/4, $0x3c088984
+DATA wide32<>+600(SB)/4, $0x3c088984
+DATA wide32<>+604(SB)/4, $0x3c088984
+DATA wide32<>+608(SB)/4, $0x3d2aaa78
+DATA wide32<>+612(SB)/4, $0x3d2aaa78
+DATA wide32<>+616(SB)/4, $0x3d2aaa78
+DATA wide32<>+620(SB)/4, $0x3d2aaa78
+DATA wide32<>+624(SB)/4, $0x3d2aaa78
+DATA wide32<>+628(SB)/4, $0x3d2aaa78
+DATA wide32<>+632(SB)/4, $0x3d2aaa78
+DATA wide32<>+636(SB)/4, $0x3d2aaa78
+DATA wide32<>+640(SB)/4, $0x3e2aaaaa
+DATA wide32<>+644(SB)/4, $0x3e2aaaaa
+DATA wide32<>+648(SB)/4, $0x3e2aaaaa
+DATA wide32<>+652(SB)/4, $0x3e2aaaaa
+DATA wide32<>+656(SB)/4, $0x3e2aaaaa
+DATA wide32<>+660(SB)/4, $0x3e2aaaaa
+DATA wide32<>+664(SB)/4, $0x3e2aaaaa
+DATA wide32<>+668(SB)/4, $0x3e2aaaaa
+DATA wide32<>+672(SB)/4, $0x40000000
+DATA wide32<>+676(SB)/4, $0x40000000
+DATA wide32<>+680(SB)/4, $0x40000000
+DATA wide32<>+684(SB)/4, $0x40000000
+DATA wide32<>+688(SB)/4, $0x40000000
+DATA wide32<>+692(SB)/4, $0x40000000
+DATA wide32<>+696(SB)/4, $0x40000000
+DATA wide32<>+700(SB)/4, $0x40000000
+DATA wide32<>+704(SB)/4, $0x80000000
+DATA wide32<>+708(SB)/4, $0x80000000
+DATA wide32<>+712(SB)/4, $0x80000000
+DATA wide32<>+716(SB)/4, $0x80000000
+DATA wide32<>+720(SB)/4, $0x80000000
+DATA wide32<>+724(SB)/4, $0x80000000
+DATA wide32<>+728(SB)/4, $0x80000000
+DATA wide32<>+732(SB)/4, $0x80000000
+DATA wide32<>+736(SB)/4, $0xbfb8aa3b
+DATA wide32<>+740(SB)/4, $0xbfb8aa3b
+DATA wide32<>+744(SB)/4, $0xbfb8aa3b
+DATA wide32<>+748(SB)/4, $0xbfb8aa3b
+DATA wide32<>+752(SB)/4, $0xbfb8aa3b
+DATA wide32<>+756(SB)/4, $0xbfb8aa3b
+DATA wide32<>+760(SB)/4, $0xbfb8aa3b
+DATA wide32<>+764(SB)/4, $0xbfb8aa3b
+DATA wide32<>+768(SB)/4, $0x43010000
+DATA wide32<>+772(SB)/4, $0x43010000
+DATA wide32<>+776(SB)/4, $0x43010000
+DATA wide32<>+780(SB)/4, $0x43010000
+DATA wide32<>+784(SB)/4, $0x43010000
+DATA wide32<>+788(SB)/4, $0x43010000
+DATA wide32<>+792(SB)/4, $0x43010000
+DATA wide32<>+796(SB)/4, $0x43010000
+DATA wide32<>+800(SB)/4, $0xc2fa0000
+DATA wide32<>+804(SB)/4, $0xc2fa0000
+DATA wide32<>+808(SB)/4, $0xc2fa0000
+DATA wide32<>+812(SB)/4, $0xc2fa0000
+DATA wide32<>+816(SB)/4, $0xc2fa0000
+DATA wide32<>+820(SB)/4, $0xc2fa0000
+DATA wide32<>+824(SB)/4, $0xc2fa0000
+DATA wide32<>+828(SB)/4, $0xc2fa0000
+DATA wide32<>+832(SB)/4, $0x3920b5ad
+DATA wide32<>+836(SB)/4, $0x3920b5ad
+DATA wide32<>+840(SB)/4, $0x3920b5ad
+DATA wide32<>+844(SB)/4, $0x3920b5ad
+DATA wide32<>+848(SB)/4, $0x3920b5ad
+DATA wide32<>+852(SB)/4, $0x3920b5ad
+DATA wide32<>+856(SB)/4, $0x3920b5ad
+DATA wide32<>+860(SB)/4, $0x3920b5ad
+DATA wide32<>+864(SB)/4, $0x3aaf8418
+DATA wide32<>+868(SB)/4, $0x3aaf8418
+DATA wide32<>+872(SB)/4, $0x3aaf8418
+DATA wide32<>+876(SB)/4, $0x3aaf8418
+DATA wide32<>+880(SB)/4, $0x3aaf8418
+DATA wide32<>+884(SB)/4, $0x3aaf8418
+DATA wide32<>+888(SB)/4, $0x3aaf8418
+DATA wide32<>+892(SB)/4, $0x3aaf8418
+DATA wide32<>+896(SB)/4, $0x3c1d96f0
+DATA wide32<>+900(SB)/4, $0x3c1d96f0
+DATA wide32<>+904(SB)/4, $0x3c1d96f0
+DATA wide32<>+908(SB)/4, $0x3c1d96f0
+DATA wide32<>+912(SB)/4, $0x3c1d96f0
+DATA wide32<>+916(SB)/4, $0x3c1d96f0
+DATA wide32<>+920(SB)/4, $0x3c1d96f0
+DATA wide32<>+924(SB)/4, $0x3c1d96f0
+DATA wide32<>+928(SB)/4, $0x3d6357be
+DATA wide32<>+932(SB)/4, $0x3d6357be
+DATA wide32<>+936(SB)/4, $0x3d6357be
+DATA wide32<>+940(SB)/4, $0x3d6357be
+DATA wide32<>+944(SB)/4, $0x3d6357be
+DATA wide32<>+948(SB)/4, $0x3d6357be
+DATA wide32<>+952(SB)/4, $0x3d6357be
+DATA wide32<>+956(SB)/4, $0x3d6357be
+DATA wide32<>+960(SB)/4, $0x3e75fdee
+DATA wide32<>+964(SB)/4, $0x3e75fdee
+DATA wide32<>+968(SB)/4, $0x3e75fdee
+DATA wide32<>+972(SB)/4, $0x3e75fdee
+DATA wide32<>+976(SB)/4, $0x3e75fdee
+DATA wide32<>+980(SB)/4, $0x3e75fdee
+DATA wide32<>+984(SB)/4, $0x3e75fdee
+DATA wide32<>+988(SB)/4, $0x3e75fdee
+DATA wide32<>+992(SB)/4, $0x3f317218
+DATA wide32<>+996(SB)/4, $0x3f317218
+DATA wide32<>+1000(SB)/4, $0x3f317218
+DATA wide32<>+1004(SB)/4, $0x3f317218
+DATA wide32<>+1008(SB)/4, $0x3f317218
+DATA wide32<>+1012(SB)/4, $0x3f317218
+DATA wide32<>+1016(SB)/4, $0x3f317218
+DATA wide32<>+1020(SB)/4, $0x3f317218
+DATA wide32<>+1024(SB)/4, $0x4b40007e
+DATA wide32<>+1028(SB)/4, $0x4b40007e
+DATA wide32<>+1032(SB)/4, $0x4b40007e
+DATA wide32<>+1036(SB)/4, $0x4b40007e
+DATA wide32<>+1040(SB)/4, $0x4b40007e
+DATA wide32<>+1044(SB)/4, $0x4b40007e
+DATA wide32<>+1048(SB)/4, $0x4b40007e
+DATA wide32<>+1052(SB)/4, $0x4b40007e
+DATA wide32<>+1056(SB)/4, $0xc0135761
+DATA wide32<>+1060(SB)/4, $0xc0135761
+DATA wide32<>+1064(SB)/4, $0xc0135761
+DATA wide32<>+1068(SB)/4, $0xc0135761
+DATA wide32<>+1072(SB)/4, $0xc0135761
+DATA wide32<>+1076(SB)/4, $0xc0135761
+DATA wide32<>+1080(SB)/4, $0xc0135761
+DATA wide32<>+1084(SB)/4, $0xc0135761
+DATA wide32<>+1088(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1092(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1096(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1100(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1104(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1108(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1112(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1116(SB)/4, $0xbdd2d3e8
+DATA wide32<>+1120(SB)/4, $0x42f00000
+DATA wide32<>+1124(SB)/4, $0x42f00000
+DATA wide32<>+1128(SB)/4, $0x42f00000
+DATA wide32<>+1132(SB)/4, $0x42f00000
+DATA wide32<>+1136(SB)/4, $0x42f00000
+DATA wide32<>+1140(SB)/4, $0x42f00000
+DATA wide32<>+1144(SB)/4, $0x42f00000
+DATA wide32<>+1148(SB)/4, $0x42f00000
+DATA wide32<>+1152(SB)/4, $0xc2f00000
+DATA wide32<>+1156(SB)/4, $0xc2f00000
+DATA wide32<>+1160(SB)/4, $0xc2f00000
+DATA wide32<>+1164(SB)/4, $0xc2f00000
+DATA wide32<>+1168(SB)/4, $0xc2f00000
+DATA wide32<>+1172(SB)/4, $0xc2f00000
+DATA wide32<>+1176(SB)/4, $0xc2f00000
+DATA wide32<>+1180(SB)/4, $0xc2f00000
+DATA wide32<>+1184(SB)/4, $0x41f00000
+DATA wide32<>+1188(SB)/4, $0x41f00000
+DATA wide32<>+1192(SB)/4, $0x41f00000
+DATA wide32<>+1196(SB)/4, $0x41f00000
+DATA wide32<>+1200(SB)/4, $0x41f00000
+DATA wide32<>+1204(SB)/4, $0x41f00000
+DATA wide32<>+1208(SB)/4, $0x41f00000
+DATA wide32<>+1212(SB)/4, $0x41f00000
+DATA wide32<>+1216(SB)/4, $0xc1f00000
+DATA wide32<>+1220(SB)/4, $0xc1f00000
+DATA wide32<>+1224(SB)/4, $0xc1f00000
+DATA wide32<>+1228(SB)/4, $0xc1f00000
+DATA wide32<>+1232(SB)/4, $0xc1f00000
+DATA wide32<>+1236(SB)/4, $0xc1f00000
+DATA wide32<>+1240(SB)/4, $0xc1f00000
+DATA wide32<>+1244(SB)/4, $0xc1f00000
+DATA wide32<>+1248(SB)/4, $0xbe9e1eee
+DATA wide32<>+1252(SB)/4, $0xbe9e1eee
+DATA wide32<>+1256(SB)/4, $0xbe9e1eee
+DATA wide32<>+1260(SB)/4, $0xbe9e1eee
+DATA wide32<>+1264(SB)/4, $0xbe9e1eee
+DATA wide32<>+1268(SB)/4, $0xbe9e1eee
+DATA wide32<>+1272(SB)/4, $0xbe9e1eee
+DATA wide32<>+1276(SB)/4, $0xbe9e1eee
+GLOBL wide32<>(SB), RODATA|NOPTR, $1280
+
 DATA pool64<>+0(SB)/8, $0xc087500000000000
 DATA pool64<>+8(SB)/8, $0x4086300000000000
 DATA pool64<>+16(SB)/8, $0x3ff71547652b82fe

@@ -73,3 +73,141 @@ func gateAdd64avx512(rows int, cols int, dst *float64, h *float64, x *float64, s
 
 //go:noescape
 func modulate64avx512(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)
+
+//go:noescape
+func sum32avx2(n int, lanes *float64, x *float32)
+
+//go:noescape
+func dot32avx2(n int, lanes *float64, x *float32, y *float32)
+
+//go:noescape
+func columns32avx2(rows int, lanes *float64, x *float32, ld int, mask int)
+
+//go:noescape
+func softmax32avx2(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
+
+//go:noescape
+func softmaxGrad32avx2(rows int, cols int, ld int, dst *float32, y *float32, grad *float32, scale float32)
+
+//go:noescape
+func logSumExp32avx2(n int, x *float32, top *float32, sum *float32)
+
+//go:noescape
+func normalize32avx2(rows int, cols int, dst *float32, x *float32, stats *float32, part float32, eps float32, rms int)
+
+//go:noescape
+func normalizeGrad32avx2(rows int, cols int, dst *float32, x *float32, grad *float32, part float32, eps float32, rms int)
+
+//go:noescape
+func gate32avx2(rows int, cols int, dst *float32, x *float32, s *float32)
+
+//go:noescape
+func gateAdd32avx2(rows int, cols int, dst *float32, h *float32, x *float32, s *float32)
+
+//go:noescape
+func modulate32avx2(rows int, cols int, dst *float32, x *float32, s *float32, t *float32)
+
+//go:noescape
+func sum64avx2(n int, lanes *float64, x *float64)
+
+//go:noescape
+func dot64avx2(n int, lanes *float64, x *float64, y *float64)
+
+//go:noescape
+func columns64avx2(rows int, lanes *float64, x *float64, ld int, mask int)
+
+//go:noescape
+func softmax64avx2(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
+
+//go:noescape
+func softmaxGrad64avx2(rows int, cols int, ld int, dst *float64, y *float64, grad *float64, scale float64)
+
+//go:noescape
+func logSumExp64avx2(n int, x *float64, top *float64, sum *float64)
+
+//go:noescape
+func normalize64avx2(rows int, cols int, dst *float64, x *float64, stats *float64, part float64, eps float64, rms int)
+
+//go:noescape
+func normalizeGrad64avx2(rows int, cols int, dst *float64, x *float64, grad *float64, part float64, eps float64, rms int)
+
+//go:noescape
+func gate64avx2(rows int, cols int, dst *float64, x *float64, s *float64)
+
+//go:noescape
+func gateAdd64avx2(rows int, cols int, dst *float64, h *float64, x *float64, s *float64)
+
+//go:noescape
+func modulate64avx2(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)
+
+//go:noescape
+func sum32(n int, lanes *float64, x *float32)
+
+//go:noescape
+func dot32(n int, lanes *float64, x *float32, y *float32)
+
+//go:noescape
+func columns32(rows int, lanes *float64, x *float32, ld int, mask int)
+
+//go:noescape
+func softmax32(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
+
+//go:noescape
+func softmaxShort32(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
+
+//go:noescape
+func softmaxGrad32(rows int, cols int, ld int, dst *float32, y *float32, grad *float32, scale float32)
+
+//go:noescape
+func logSumExp32(n int, x *float32, top *float32, sum *float32)
+
+//go:noescape
+func normalize32(rows int, cols int, dst *float32, x *float32, stats *float32, part float32, eps float32, rms int)
+
+//go:noescape
+func normalizeGrad32(rows int, cols int, dst *float32, x *float32, grad *float32, part float32, eps float32, rms int)
+
+//go:noescape
+func gate32(rows int, cols int, dst *float32, x *float32, s *float32)
+
+//go:noescape
+func gateAdd32(rows int, cols int, dst *float32, h *float32, x *float32, s *float32)
+
+//go:noescape
+func modulate32(rows int, cols int, dst *float32, x *float32, s *float32, t *float32)
+
+//go:noescape
+func sum64(n int, lanes *float64, x *float64)
+
+//go:noescape
+func dot64(n int, lanes *float64, x *float64, y *float64)
+
+//go:noescape
+func columns64(rows int, lanes *float64, x *float64, ld int, mask int)
+
+//go:noescape
+func softmax64(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
+
+//go:noescape
+func softmaxShort64(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
+
+//go:noescape
+func softmaxGrad64(rows int, cols int, ld int, dst *float64, y *float64, grad *float64, scale float64)
+
+//go:noescape
+func logSumExp64(n int, x *float64, top *float64, sum *float64)
+
+//go:noescape
+func normalize64(rows int, cols int, dst *float64, x *float64, stats *float64, part float64, eps float64, rms int)
+
+//go:noescape
+func normalizeGrad64(rows int, cols int, dst *float64, x *float64, grad *float64, part float64, eps float64, rms int)
+
+//go:noescape
+func gate64(rows int, cols int, dst *float64, x *float64, s *float64)
+
+//go:noescape
+func gateAdd64(rows int, cols int, dst *float64, h *float64, x *float64, s *float64)
+
+//go:noescape
+func modulate64(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)

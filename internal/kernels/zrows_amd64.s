@@ -2939,6 +2939,3832 @@ done164:
 	VZEROUPPER
 	RET
 
+// func sum32avx2(n int, lanes *float64, x *float32)
+// Requires: AVX
+TEXT ·sum32avx2(SB), NOSPLIT, $0-24
+	MOVQ    n+0(FP), AX
+	MOVQ    lanes+8(FP), CX
+	MOVQ    x+16(FP), DX
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 64(CX), Y2
+	VMOVUPD 96(CX), Y3
+	VMOVUPD 128(CX), Y4
+	VMOVUPD 160(CX), Y5
+	VMOVUPD 192(CX), Y6
+	VMOVUPD 224(CX), Y7
+	SUBQ    $0x20, AX
+	JL      tail
+
+loop:
+	VCVTPS2PD (DX), Y8
+	VADDPD    Y8, Y0, Y0
+	VCVTPS2PD 16(DX), Y8
+	VADDPD    Y8, Y1, Y1
+	VCVTPS2PD 32(DX), Y8
+	VADDPD    Y8, Y2, Y2
+	VCVTPS2PD 48(DX), Y8
+	VADDPD    Y8, Y3, Y3
+	VCVTPS2PD 64(DX), Y8
+	VADDPD    Y8, Y4, Y4
+	VCVTPS2PD 80(DX), Y8
+	VADDPD    Y8, Y5, Y5
+	VCVTPS2PD 96(DX), Y8
+	VADDPD    Y8, Y6, Y6
+	VCVTPS2PD 112(DX), Y8
+	VADDPD    Y8, Y7, Y7
+	ADDQ      $0x00000080, DX
+	SUBQ      $0x20, AX
+	JGE       loop
+
+tail:
+	ADDQ       $0x20, AX
+	JZ         done
+	LEAQ       edge<>+256(SB), BX
+	NEGQ       AX
+	LEAQ       (BX)(AX*4), BX
+	VMOVUPS    (BX), X8
+	VMASKMOVPS (DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y0, Y0
+	VMOVUPS    16(BX), X8
+	VMASKMOVPS 16(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y1, Y1
+	VMOVUPS    32(BX), X8
+	VMASKMOVPS 32(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y2, Y2
+	VMOVUPS    48(BX), X8
+	VMASKMOVPS 48(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y3, Y3
+	VMOVUPS    64(BX), X8
+	VMASKMOVPS 64(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y4, Y4
+	VMOVUPS    80(BX), X8
+	VMASKMOVPS 80(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y5, Y5
+	VMOVUPS    96(BX), X8
+	VMASKMOVPS 96(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y6, Y6
+	VMOVUPS    112(BX), X8
+	VMASKMOVPS 112(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y7, Y7
+
+done:
+	VMOVUPD Y0, (CX)
+	VMOVUPD Y1, 32(CX)
+	VMOVUPD Y2, 64(CX)
+	VMOVUPD Y3, 96(CX)
+	VMOVUPD Y4, 128(CX)
+	VMOVUPD Y5, 160(CX)
+	VMOVUPD Y6, 192(CX)
+	VMOVUPD Y7, 224(CX)
+	VZEROUPPER
+	RET
+
+// func dot32avx2(n int, lanes *float64, x *float32, y *float32)
+// Requires: AVX
+TEXT ·dot32avx2(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    lanes+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    y+24(FP), BX
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 64(CX), Y2
+	VMOVUPD 96(CX), Y3
+	VMOVUPD 128(CX), Y4
+	VMOVUPD 160(CX), Y5
+	VMOVUPD 192(CX), Y6
+	VMOVUPD 224(CX), Y7
+	SUBQ    $0x20, AX
+	JL      tail
+
+loop:
+	VCVTPS2PD (DX), Y8
+	VCVTPS2PD (BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y0, Y0
+	VCVTPS2PD 16(DX), Y8
+	VCVTPS2PD 16(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y1, Y1
+	VCVTPS2PD 32(DX), Y8
+	VCVTPS2PD 32(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y2, Y2
+	VCVTPS2PD 48(DX), Y8
+	VCVTPS2PD 48(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y3, Y3
+	VCVTPS2PD 64(DX), Y8
+	VCVTPS2PD 64(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y4, Y4
+	VCVTPS2PD 80(DX), Y8
+	VCVTPS2PD 80(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y5, Y5
+	VCVTPS2PD 96(DX), Y8
+	VCVTPS2PD 96(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y6, Y6
+	VCVTPS2PD 112(DX), Y8
+	VCVTPS2PD 112(BX), Y9
+	VMULPD    Y9, Y8, Y8
+	VADDPD    Y8, Y7, Y7
+	ADDQ      $0x00000080, DX
+	ADDQ      $0x00000080, BX
+	SUBQ      $0x20, AX
+	JGE       loop
+
+tail:
+	ADDQ       $0x20, AX
+	JZ         done
+	LEAQ       edge<>+256(SB), SI
+	NEGQ       AX
+	LEAQ       (SI)(AX*4), SI
+	VMOVUPS    (SI), X8
+	VMASKMOVPS (DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS (BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y0, Y0
+	VMOVUPS    16(SI), X8
+	VMASKMOVPS 16(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 16(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y1, Y1
+	VMOVUPS    32(SI), X8
+	VMASKMOVPS 32(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 32(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y2, Y2
+	VMOVUPS    48(SI), X8
+	VMASKMOVPS 48(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 48(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y3, Y3
+	VMOVUPS    64(SI), X8
+	VMASKMOVPS 64(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 64(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y4, Y4
+	VMOVUPS    80(SI), X8
+	VMASKMOVPS 80(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 80(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y5, Y5
+	VMOVUPS    96(SI), X8
+	VMASKMOVPS 96(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 96(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y6, Y6
+	VMOVUPS    112(SI), X8
+	VMASKMOVPS 112(DX), X8, X9
+	VCVTPS2PD  X9, Y9
+	VMASKMOVPS 112(BX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y7, Y7
+
+done:
+	VMOVUPD Y0, (CX)
+	VMOVUPD Y1, 32(CX)
+	VMOVUPD Y2, 64(CX)
+	VMOVUPD Y3, 96(CX)
+	VMOVUPD Y4, 128(CX)
+	VMOVUPD Y5, 160(CX)
+	VMOVUPD Y6, 192(CX)
+	VMOVUPD Y7, 224(CX)
+	VZEROUPPER
+	RET
+
+// func columns32avx2(rows int, lanes *float64, x *float32, ld int, mask int)
+// Requires: AVX, POPCNT
+TEXT ·columns32avx2(SB), NOSPLIT, $0-40
+	MOVQ    rows+0(FP), AX
+	MOVQ    lanes+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    ld+24(FP), BX
+	MOVQ    mask+32(FP), SI
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 64(CX), Y2
+	VMOVUPD 96(CX), Y3
+	VMOVUPD 128(CX), Y4
+	VMOVUPD 160(CX), Y5
+	VMOVUPD 192(CX), Y6
+	VMOVUPD 224(CX), Y7
+	POPCNTQ SI, SI
+	CMPQ    SI, $0x20
+	JE      whole
+	LEAQ    edge<>+256(SB), DI
+	NEGQ    SI
+	LEAQ    (DI)(SI*4), DI
+
+part:
+	VMOVUPS    (DI), X8
+	VMASKMOVPS (DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y0, Y0
+	VMOVUPS    16(DI), X8
+	VMASKMOVPS 16(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y1, Y1
+	VMOVUPS    32(DI), X8
+	VMASKMOVPS 32(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y2, Y2
+	VMOVUPS    48(DI), X8
+	VMASKMOVPS 48(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y3, Y3
+	VMOVUPS    64(DI), X8
+	VMASKMOVPS 64(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y4, Y4
+	VMOVUPS    80(DI), X8
+	VMASKMOVPS 80(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y5, Y5
+	VMOVUPS    96(DI), X8
+	VMASKMOVPS 96(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y6, Y6
+	VMOVUPS    112(DI), X8
+	VMASKMOVPS 112(DX), X8, X8
+	VCVTPS2PD  X8, Y8
+	VADDPD     Y8, Y7, Y7
+	ADDQ       BX, DX
+	DECQ       AX
+	JNZ        part
+	JMP        done
+
+whole:
+wholeRow:
+	VCVTPS2PD (DX), Y8
+	VADDPD    Y8, Y0, Y0
+	VCVTPS2PD 16(DX), Y8
+	VADDPD    Y8, Y1, Y1
+	VCVTPS2PD 32(DX), Y8
+	VADDPD    Y8, Y2, Y2
+	VCVTPS2PD 48(DX), Y8
+	VADDPD    Y8, Y3, Y3
+	VCVTPS2PD 64(DX), Y8
+	VADDPD    Y8, Y4, Y4
+	VCVTPS2PD 80(DX), Y8
+	VADDPD    Y8, Y5, Y5
+	VCVTPS2PD 96(DX), Y8
+	VADDPD    Y8, Y6, Y6
+	VCVTPS2PD 112(DX), Y8
+	VADDPD    Y8, Y7, Y7
+	ADDQ      BX, DX
+	DECQ      AX
+	JNZ       wholeRow
+
+done:
+	VMOVUPD Y0, (CX)
+	VMOVUPD Y1, 32(CX)
+	VMOVUPD Y2, 64(CX)
+	VMOVUPD Y3, 96(CX)
+	VMOVUPD Y4, 128(CX)
+	VMOVUPD Y5, 160(CX)
+	VMOVUPD Y6, 192(CX)
+	VMOVUPD Y7, 224(CX)
+	VZEROUPPER
+	RET
+
+// func softmax32avx2(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmax32avx2(SB), NOSPLIT, $0-44
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         x+32(FP), SI
+	VBROADCASTSS scale+40(FP), Y0
+	VBROADCASTSS pool32<>+0(SB), Y1
+	SHLQ         $0x02, DX
+
+row165:
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VMOVUPS Y1, Y2
+	VMOVUPS Y1, Y3
+	VMOVUPS Y1, Y4
+	VMOVUPS Y1, Y5
+	MOVQ    CX, DI
+	XORQ    R8, R8
+	SUBQ    $0x00000020, DI
+	JL      tail167
+
+loop166:
+	VMOVUPS (SI)(R8*4), Y8
+	VMOVUPS 32(SI)(R8*4), Y9
+	VMOVUPS 64(SI)(R8*4), Y10
+	VMOVUPS 96(SI)(R8*4), Y11
+	VMULPS  Y0, Y8, Y8
+	VMULPS  Y0, Y9, Y9
+	VMULPS  Y0, Y10, Y10
+	VMULPS  Y0, Y11, Y11
+	VMAXPS  Y8, Y2, Y2
+	VMAXPS  Y9, Y3, Y3
+	VMAXPS  Y10, Y4, Y4
+	VMAXPS  Y11, Y5, Y5
+	ADDQ    $0x00000020, R8
+	SUBQ    $0x00000020, DI
+	JGE     loop166
+
+tail167:
+	ADDQ $0x00000020, DI
+	JZ   done169
+	SUBQ $0x00000008, DI
+	JL   part170
+
+one168:
+	VMOVUPS (SI)(R8*4), Y8
+	VMULPS  Y0, Y8, Y8
+	VMAXPS  Y8, Y2, Y2
+	ADDQ    $0x00000008, R8
+	SUBQ    $0x00000008, DI
+	JGE     one168
+
+part170:
+	ADDQ       $0x00000008, DI
+	JZ         done169
+	NEGQ       DI
+	LEAQ       edge<>+256(SB), R9
+	VMOVUPS    (R9)(DI*4), Y8
+	VMASKMOVPS (SI)(R8*4), Y8, Y9
+	VMULPS     Y0, Y9, Y9
+	VMAXPS     Y9, Y2, Y9
+	VBLENDVPS  Y8, Y9, Y2, Y2
+
+done169:
+	VMAXPS     Y4, Y2, Y2
+	VMAXPS     Y5, Y3, Y3
+	VMAXPS     Y3, Y2, Y2
+	VPERM2F128 $0x01, Y2, Y2, Y3
+	VMAXPS     Y3, Y2, Y2
+	VPERMILPS  $0x4e, Y2, Y3
+	VMAXPS     Y3, Y2, Y2
+	VPERMILPS  $0xb1, Y2, Y3
+	VMAXPS     Y3, Y2, Y2
+	MOVQ       CX, DI
+	XORQ       R8, R8
+	SUBQ       $0x00000010, DI
+	JL         tail172
+
+loop171:
+	VMOVUPS      (SI)(R8*4), Y3
+	VMOVUPS      32(SI)(R8*4), Y4
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y0, Y4, Y4
+	VSUBPS       Y2, Y3, Y3
+	VSUBPS       Y2, Y4, Y4
+	VMOVUPS      wide32<>+0(SB), Y5
+	VMOVUPS      wide32<>+32(SB), Y8
+	VMINPS       Y3, Y5, Y3
+	VMINPS       Y4, Y5, Y4
+	VMAXPS       Y3, Y8, Y3
+	VMAXPS       Y4, Y8, Y4
+	VMULPS       wide32<>+64(SB), Y3, Y5
+	VMULPS       wide32<>+64(SB), Y4, Y8
+	VROUNDPS     $0x00, Y5, Y5
+	VROUNDPS     $0x00, Y8, Y8
+	VFNMADD231PS wide32<>+96(SB), Y5, Y3
+	VFNMADD231PS wide32<>+96(SB), Y8, Y4
+	VFNMADD231PS wide32<>+128(SB), Y5, Y3
+	VFNMADD231PS wide32<>+128(SB), Y8, Y4
+	VMOVUPS      wide32<>+160(SB), Y9
+	VMOVUPS      wide32<>+160(SB), Y10
+	VFMADD213PS  wide32<>+192(SB), Y3, Y9
+	VFMADD213PS  wide32<>+192(SB), Y4, Y10
+	VFMADD213PS  wide32<>+224(SB), Y3, Y9
+	VFMADD213PS  wide32<>+224(SB), Y4, Y10
+	VFMADD213PS  wide32<>+256(SB), Y3, Y9
+	VFMADD213PS  wide32<>+256(SB), Y4, Y10
+	VFMADD213PS  wide32<>+288(SB), Y3, Y9
+	VFMADD213PS  wide32<>+288(SB), Y4, Y10
+	VFMADD213PS  wide32<>+320(SB), Y3, Y9
+	VFMADD213PS  wide32<>+320(SB), Y4, Y10
+	VFMADD213PS  wide32<>+320(SB), Y3, Y9
+	VFMADD213PS  wide32<>+320(SB), Y4, Y10
+	VMOVUPS      wide32<>+352(SB), Y3
+	VMOVUPS      wide32<>+352(SB), Y4
+	VFMADD231PS  wide32<>+384(SB), Y5, Y3
+	VFMADD231PS  wide32<>+384(SB), Y8, Y4
+	VSUBPS       Y3, Y5, Y5
+	VSUBPS       Y4, Y8, Y8
+	VADDPS       wide32<>+416(SB), Y5, Y5
+	VADDPS       wide32<>+416(SB), Y8, Y8
+	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y3, Y9, Y9
+	VMULPS       Y4, Y10, Y10
+	VMULPS       Y5, Y9, Y3
+	VMULPS       Y8, Y10, Y4
+	VMOVUPS      Y3, (BX)(R8*4)
+	VMOVUPS      Y4, 32(BX)(R8*4)
+	VADDPS       Y3, Y6, Y6
+	VADDPS       Y4, Y7, Y7
+	ADDQ         $0x00000010, R8
+	SUBQ         $0x00000010, DI
+	JGE          loop171
+
+tail172:
+	ADDQ $0x00000010, DI
+	JZ   done174
+	SUBQ $0x00000008, DI
+	JL   part175
+
+one173:
+	VMOVUPS      (SI)(R8*4), Y3
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y2, Y3, Y3
+	VMOVUPS      wide32<>+0(SB), Y4
+	VMOVUPS      wide32<>+32(SB), Y5
+	VMINPS       Y3, Y4, Y3
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       wide32<>+64(SB), Y3, Y4
+	VROUNDPS     $0x00, Y4, Y4
+	VFNMADD231PS wide32<>+96(SB), Y4, Y3
+	VFNMADD231PS wide32<>+128(SB), Y4, Y3
+	VMOVUPS      wide32<>+160(SB), Y5
+	VFMADD213PS  wide32<>+192(SB), Y3, Y5
+	VFMADD213PS  wide32<>+224(SB), Y3, Y5
+	VFMADD213PS  wide32<>+256(SB), Y3, Y5
+	VFMADD213PS  wide32<>+288(SB), Y3, Y5
+	VFMADD213PS  wide32<>+320(SB), Y3, Y5
+	VFMADD213PS  wide32<>+320(SB), Y3, Y5
+	VMOVUPS      wide32<>+352(SB), Y3
+	VFMADD231PS  wide32<>+384(SB), Y4, Y3
+	VSUBPS       Y3, Y4, Y4
+	VADDPS       wide32<>+416(SB), Y4, Y4
+	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y3, Y5, Y5
+	VMULPS       Y4, Y5, Y3
+	VMOVUPS      Y3, (BX)(R8*4)
+	VADDPS       Y3, Y6, Y6
+	ADDQ         $0x00000008, R8
+	SUBQ         $0x00000008, DI
+	JGE          one173
+
+part175:
+	ADDQ         $0x00000008, DI
+	JZ           done174
+	NEGQ         DI
+	LEAQ         edge<>+256(SB), R9
+	VMOVUPS      (R9)(DI*4), Y3
+	VMASKMOVPS   (SI)(R8*4), Y3, Y4
+	VMULPS       Y0, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VMOVUPS      wide32<>+0(SB), Y2
+	VMOVUPS      wide32<>+32(SB), Y5
+	VMINPS       Y4, Y2, Y4
+	VMAXPS       Y4, Y5, Y4
+	VMULPS       wide32<>+64(SB), Y4, Y2
+	VROUNDPS     $0x00, Y2, Y2
+	VFNMADD231PS wide32<>+96(SB), Y2, Y4
+	VFNMADD231PS wide32<>+128(SB), Y2, Y4
+	VMOVUPS      wide32<>+160(SB), Y5
+	VFMADD213PS  wide32<>+192(SB), Y4, Y5
+	VFMADD213PS  wide32<>+224(SB), Y4, Y5
+	VFMADD213PS  wide32<>+256(SB), Y4, Y5
+	VFMADD213PS  wide32<>+288(SB), Y4, Y5
+	VFMADD213PS  wide32<>+320(SB), Y4, Y5
+	VFMADD213PS  wide32<>+320(SB), Y4, Y5
+	VMOVUPS      wide32<>+352(SB), Y4
+	VFMADD231PS  wide32<>+384(SB), Y2, Y4
+	VSUBPS       Y4, Y2, Y2
+	VADDPS       wide32<>+416(SB), Y2, Y2
+	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y2, Y5, Y4
+	VMASKMOVPS   Y4, Y3, (BX)(R8*4)
+	VADDPS       Y4, Y6, Y2
+	VBLENDVPS    Y3, Y2, Y6, Y6
+
+done174:
+	VADDPS     Y7, Y6, Y6
+	VPERM2F128 $0x01, Y6, Y6, Y2
+	VADDPS     Y2, Y6, Y6
+	VPERMILPS  $0x4e, Y6, Y2
+	VADDPS     Y2, Y6, Y6
+	VPERMILPS  $0xb1, Y6, Y2
+	VADDPS     Y2, Y6, Y6
+	VMOVUPS    wide32<>+320(SB), Y2
+	VDIVPS     Y6, Y2, Y6
+	MOVQ       CX, DI
+	XORQ       R8, R8
+	SUBQ       $0x00000020, DI
+	JL         tail177
+
+loop176:
+	VMOVUPS (BX)(R8*4), Y2
+	VMOVUPS 32(BX)(R8*4), Y3
+	VMOVUPS 64(BX)(R8*4), Y4
+	VMOVUPS 96(BX)(R8*4), Y5
+	VMULPS  Y6, Y2, Y2
+	VMULPS  Y6, Y3, Y3
+	VMULPS  Y6, Y4, Y4
+	VMULPS  Y6, Y5, Y5
+	VMOVUPS Y2, (BX)(R8*4)
+	VMOVUPS Y3, 32(BX)(R8*4)
+	VMOVUPS Y4, 64(BX)(R8*4)
+	VMOVUPS Y5, 96(BX)(R8*4)
+	ADDQ    $0x00000020, R8
+	SUBQ    $0x00000020, DI
+	JGE     loop176
+
+tail177:
+	ADDQ $0x00000020, DI
+	JZ   done179
+	SUBQ $0x00000008, DI
+	JL   part180
+
+one178:
+	VMOVUPS (BX)(R8*4), Y2
+	VMULPS  Y6, Y2, Y2
+	VMOVUPS Y2, (BX)(R8*4)
+	ADDQ    $0x00000008, R8
+	SUBQ    $0x00000008, DI
+	JGE     one178
+
+part180:
+	ADDQ       $0x00000008, DI
+	JZ         done179
+	NEGQ       DI
+	LEAQ       edge<>+256(SB), R9
+	VMOVUPS    (R9)(DI*4), Y2
+	VMASKMOVPS (BX)(R8*4), Y2, Y3
+	VMULPS     Y6, Y3, Y3
+	VMASKMOVPS Y3, Y2, (BX)(R8*4)
+
+done179:
+	ADDQ DX, BX
+	ADDQ DX, SI
+	DECQ AX
+	JNZ  row165
+	VZEROUPPER
+	RET
+
+// func softmaxGrad32avx2(rows int, cols int, ld int, dst *float32, y *float32, grad *float32, scale float32)
+// Requires: AVX, FMA3
+TEXT ·softmaxGrad32avx2(SB), NOSPLIT, $0-52
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         y+32(FP), SI
+	MOVQ         grad+40(FP), DI
+	VBROADCASTSS scale+48(FP), Y0
+	SHLQ         $0x02, DX
+
+row181:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   CX, R8
+	XORQ   R9, R9
+	SUBQ   $0x00000020, R8
+	JL     tail183
+
+loop182:
+	VMOVUPS     (SI)(R9*4), Y5
+	VMOVUPS     32(SI)(R9*4), Y6
+	VMOVUPS     64(SI)(R9*4), Y7
+	VMOVUPS     96(SI)(R9*4), Y8
+	VMOVUPS     (DI)(R9*4), Y9
+	VMOVUPS     32(DI)(R9*4), Y10
+	VMOVUPS     64(DI)(R9*4), Y11
+	VMOVUPS     96(DI)(R9*4), Y12
+	VFMADD231PS Y9, Y5, Y1
+	VFMADD231PS Y10, Y6, Y2
+	VFMADD231PS Y11, Y7, Y3
+	VFMADD231PS Y12, Y8, Y4
+	ADDQ        $0x00000020, R9
+	SUBQ        $0x00000020, R8
+	JGE         loop182
+
+tail183:
+	ADDQ $0x00000020, R8
+	JZ   done185
+	SUBQ $0x00000008, R8
+	JL   part186
+
+one184:
+	VMOVUPS     (SI)(R9*4), Y5
+	VMOVUPS     (DI)(R9*4), Y6
+	VFMADD231PS Y6, Y5, Y1
+	ADDQ        $0x00000008, R9
+	SUBQ        $0x00000008, R8
+	JGE         one184
+
+part186:
+	ADDQ        $0x00000008, R8
+	JZ          done185
+	NEGQ        R8
+	LEAQ        edge<>+256(SB), R10
+	VMOVUPS     (R10)(R8*4), Y5
+	VMASKMOVPS  (SI)(R9*4), Y5, Y6
+	VMASKMOVPS  (DI)(R9*4), Y5, Y5
+	VFMADD231PS Y5, Y6, Y1
+
+done185:
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y4, Y2, Y2
+	VADDPS     Y2, Y1, Y1
+	VPERM2F128 $0x01, Y1, Y1, Y2
+	VADDPS     Y2, Y1, Y1
+	VPERMILPS  $0x4e, Y1, Y2
+	VADDPS     Y2, Y1, Y1
+	VPERMILPS  $0xb1, Y1, Y2
+	VADDPS     Y2, Y1, Y1
+	MOVQ       CX, R8
+	XORQ       R9, R9
+	SUBQ       $0x00000020, R8
+	JL         tail188
+
+loop187:
+	VMOVUPS (SI)(R9*4), Y2
+	VMOVUPS 32(SI)(R9*4), Y3
+	VMOVUPS 64(SI)(R9*4), Y4
+	VMOVUPS 96(SI)(R9*4), Y5
+	VMOVUPS (DI)(R9*4), Y6
+	VMOVUPS 32(DI)(R9*4), Y7
+	VMOVUPS 64(DI)(R9*4), Y8
+	VMOVUPS 96(DI)(R9*4), Y9
+	VSUBPS  Y1, Y6, Y6
+	VSUBPS  Y1, Y7, Y7
+	VSUBPS  Y1, Y8, Y8
+	VSUBPS  Y1, Y9, Y9
+	VMULPS  Y0, Y2, Y2
+	VMULPS  Y0, Y3, Y3
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y0, Y5, Y5
+	VMULPS  Y6, Y2, Y2
+	VMULPS  Y7, Y3, Y3
+	VMULPS  Y8, Y4, Y4
+	VMULPS  Y9, Y5, Y5
+	VMOVUPS Y2, (BX)(R9*4)
+	VMOVUPS Y3, 32(BX)(R9*4)
+	VMOVUPS Y4, 64(BX)(R9*4)
+	VMOVUPS Y5, 96(BX)(R9*4)
+	ADDQ    $0x00000020, R9
+	SUBQ    $0x00000020, R8
+	JGE     loop187
+
+tail188:
+	ADDQ $0x00000020, R8
+	JZ   done190
+	SUBQ $0x00000008, R8
+	JL   part191
+
+one189:
+	VMOVUPS (SI)(R9*4), Y2
+	VMOVUPS (DI)(R9*4), Y3
+	VSUBPS  Y1, Y3, Y3
+	VMULPS  Y0, Y2, Y2
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, (BX)(R9*4)
+	ADDQ    $0x00000008, R9
+	SUBQ    $0x00000008, R8
+	JGE     one189
+
+part191:
+	ADDQ       $0x00000008, R8
+	JZ         done190
+	NEGQ       R8
+	LEAQ       edge<>+256(SB), R10
+	VMOVUPS    (R10)(R8*4), Y2
+	VMASKMOVPS (SI)(R9*4), Y2, Y3
+	VMASKMOVPS (DI)(R9*4), Y2, Y4
+	VSUBPS     Y1, Y4, Y4
+	VMULPS     Y0, Y3, Y3
+	VMULPS     Y4, Y3, Y3
+	VMASKMOVPS Y3, Y2, (BX)(R9*4)
+
+done190:
+	ADDQ DX, BX
+	ADDQ DX, SI
+	ADDQ DX, DI
+	DECQ AX
+	JNZ  row181
+	VZEROUPPER
+	RET
+
+// func logSumExp32avx2(n int, x *float32, top *float32, sum *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·logSumExp32avx2(SB), NOSPLIT, $0-32
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         top+16(FP), DX
+	MOVQ         sum+24(FP), BX
+	VBROADCASTSS pool32<>+0(SB), Y0
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      Y0, Y1
+	VMOVUPS      Y0, Y2
+	VMOVUPS      Y0, Y3
+	VMOVUPS      Y0, Y0
+	MOVQ         AX, SI
+	XORQ         DI, DI
+	SUBQ         $0x00000020, SI
+	JL           tail193
+
+loop192:
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVUPS 32(CX)(DI*4), Y7
+	VMOVUPS 64(CX)(DI*4), Y8
+	VMOVUPS 96(CX)(DI*4), Y9
+	VMAXPS  Y6, Y1, Y1
+	VMAXPS  Y7, Y2, Y2
+	VMAXPS  Y8, Y3, Y3
+	VMAXPS  Y9, Y0, Y0
+	ADDQ    $0x00000020, DI
+	SUBQ    $0x00000020, SI
+	JGE     loop192
+
+tail193:
+	ADDQ $0x00000020, SI
+	JZ   done195
+	SUBQ $0x00000008, SI
+	JL   part196
+
+one194:
+	VMOVUPS (CX)(DI*4), Y6
+	VMAXPS  Y6, Y1, Y1
+	ADDQ    $0x00000008, DI
+	SUBQ    $0x00000008, SI
+	JGE     one194
+
+part196:
+	ADDQ       $0x00000008, SI
+	JZ         done195
+	NEGQ       SI
+	LEAQ       edge<>+256(SB), R8
+	VMOVUPS    (R8)(SI*4), Y6
+	VMASKMOVPS (CX)(DI*4), Y6, Y7
+	VMAXPS     Y7, Y1, Y7
+	VBLENDVPS  Y6, Y7, Y1, Y1
+
+done195:
+	VMAXPS     Y3, Y1, Y1
+	VMAXPS     Y0, Y2, Y2
+	VMAXPS     Y2, Y1, Y1
+	VPERM2F128 $0x01, Y1, Y1, Y0
+	VMAXPS     Y0, Y1, Y1
+	VPERMILPS  $0x4e, Y1, Y0
+	VMAXPS     Y0, Y1, Y1
+	VPERMILPS  $0xb1, Y1, Y0
+	VMAXPS     Y0, Y1, Y1
+	XORQ       SI, SI
+	SUBQ       $0x00000010, AX
+	JL         tail198
+
+loop197:
+	VMOVUPS      (CX)(SI*4), Y0
+	VMOVUPS      32(CX)(SI*4), Y2
+	VSUBPS       Y1, Y0, Y0
+	VSUBPS       Y1, Y2, Y2
+	VMOVUPS      wide32<>+0(SB), Y3
+	VMOVUPS      wide32<>+32(SB), Y6
+	VMINPS       Y0, Y3, Y0
+	VMINPS       Y2, Y3, Y2
+	VMAXPS       Y0, Y6, Y0
+	VMAXPS       Y2, Y6, Y2
+	VMULPS       wide32<>+64(SB), Y0, Y3
+	VMULPS       wide32<>+64(SB), Y2, Y6
+	VROUNDPS     $0x00, Y3, Y3
+	VROUNDPS     $0x00, Y6, Y6
+	VFNMADD231PS wide32<>+96(SB), Y3, Y0
+	VFNMADD231PS wide32<>+96(SB), Y6, Y2
+	VFNMADD231PS wide32<>+128(SB), Y3, Y0
+	VFNMADD231PS wide32<>+128(SB), Y6, Y2
+	VMOVUPS      wide32<>+160(SB), Y7
+	VMOVUPS      wide32<>+160(SB), Y8
+	VFMADD213PS  wide32<>+192(SB), Y0, Y7
+	VFMADD213PS  wide32<>+192(SB), Y2, Y8
+	VFMADD213PS  wide32<>+224(SB), Y0, Y7
+	VFMADD213PS  wide32<>+224(SB), Y2, Y8
+	VFMADD213PS  wide32<>+256(SB), Y0, Y7
+	VFMADD213PS  wide32<>+256(SB), Y2, Y8
+	VFMADD213PS  wide32<>+288(SB), Y0, Y7
+	VFMADD213PS  wide32<>+288(SB), Y2, Y8
+	VFMADD213PS  wide32<>+320(SB), Y0, Y7
+	VFMADD213PS  wide32<>+320(SB), Y2, Y8
+	VFMADD213PS  wide32<>+320(SB), Y0, Y7
+	VFMADD213PS  wide32<>+320(SB), Y2, Y8
+	VMOVUPS      wide32<>+352(SB), Y0
+	VMOVUPS      wide32<>+352(SB), Y2
+	VFMADD231PS  wide32<>+384(SB), Y3, Y0
+	VFMADD231PS  wide32<>+384(SB), Y6, Y2
+	VSUBPS       Y0, Y3, Y3
+	VSUBPS       Y2, Y6, Y6
+	VADDPS       wide32<>+416(SB), Y3, Y3
+	VADDPS       wide32<>+416(SB), Y6, Y6
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y2, Y2
+	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y0, Y7, Y7
+	VMULPS       Y2, Y8, Y8
+	VMULPS       Y3, Y7, Y0
+	VMULPS       Y6, Y8, Y2
+	VADDPS       Y0, Y4, Y4
+	VADDPS       Y2, Y5, Y5
+	ADDQ         $0x00000010, SI
+	SUBQ         $0x00000010, AX
+	JGE          loop197
+
+tail198:
+	ADDQ $0x00000010, AX
+	JZ   done200
+	SUBQ $0x00000008, AX
+	JL   part201
+
+one199:
+	VMOVUPS      (CX)(SI*4), Y0
+	VSUBPS       Y1, Y0, Y0
+	VMOVUPS      wide32<>+0(SB), Y2
+	VMOVUPS      wide32<>+32(SB), Y3
+	VMINPS       Y0, Y2, Y0
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       wide32<>+64(SB), Y0, Y2
+	VROUNDPS     $0x00, Y2, Y2
+	VFNMADD231PS wide32<>+96(SB), Y2, Y0
+	VFNMADD231PS wide32<>+128(SB), Y2, Y0
+	VMOVUPS      wide32<>+160(SB), Y3
+	VFMADD213PS  wide32<>+192(SB), Y0, Y3
+	VFMADD213PS  wide32<>+224(SB), Y0, Y3
+	VFMADD213PS  wide32<>+256(SB), Y0, Y3
+	VFMADD213PS  wide32<>+288(SB), Y0, Y3
+	VFMADD213PS  wide32<>+320(SB), Y0, Y3
+	VFMADD213PS  wide32<>+320(SB), Y0, Y3
+	VMOVUPS      wide32<>+352(SB), Y0
+	VFMADD231PS  wide32<>+384(SB), Y2, Y0
+	VSUBPS       Y0, Y2, Y2
+	VADDPS       wide32<>+416(SB), Y2, Y2
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y2, Y3, Y0
+	VADDPS       Y0, Y4, Y4
+	ADDQ         $0x00000008, SI
+	SUBQ         $0x00000008, AX
+	JGE          one199
+
+part201:
+	ADDQ         $0x00000008, AX
+	JZ           done200
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), DI
+	VMOVUPS      (DI)(AX*4), Y0
+	VMASKMOVPS   (CX)(SI*4), Y0, Y2
+	VSUBPS       Y1, Y2, Y2
+	VMOVUPS      wide32<>+0(SB), Y3
+	VMOVUPS      wide32<>+32(SB), Y6
+	VMINPS       Y2, Y3, Y2
+	VMAXPS       Y2, Y6, Y2
+	VMULPS       wide32<>+64(SB), Y2, Y3
+	VROUNDPS     $0x00, Y3, Y3
+	VFNMADD231PS wide32<>+96(SB), Y3, Y2
+	VFNMADD231PS wide32<>+128(SB), Y3, Y2
+	VMOVUPS      wide32<>+160(SB), Y6
+	VFMADD213PS  wide32<>+192(SB), Y2, Y6
+	VFMADD213PS  wide32<>+224(SB), Y2, Y6
+	VFMADD213PS  wide32<>+256(SB), Y2, Y6
+	VFMADD213PS  wide32<>+288(SB), Y2, Y6
+	VFMADD213PS  wide32<>+320(SB), Y2, Y6
+	VFMADD213PS  wide32<>+320(SB), Y2, Y6
+	VMOVUPS      wide32<>+352(SB), Y2
+	VFMADD231PS  wide32<>+384(SB), Y3, Y2
+	VSUBPS       Y2, Y3, Y3
+	VADDPS       wide32<>+416(SB), Y3, Y3
+	VPSLLD       $0x17, Y2, Y2
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y2, Y6, Y6
+	VMULPS       Y3, Y6, Y2
+	VADDPS       Y2, Y4, Y2
+	VBLENDVPS    Y0, Y2, Y4, Y4
+
+done200:
+	VADDPS     Y5, Y4, Y4
+	VPERM2F128 $0x01, Y4, Y4, Y0
+	VADDPS     Y0, Y4, Y4
+	VPERMILPS  $0x4e, Y4, Y0
+	VADDPS     Y0, Y4, Y4
+	VPERMILPS  $0xb1, Y4, Y0
+	VADDPS     Y0, Y4, Y4
+	VMOVSS     X1, (DX)
+	VMOVSS     X4, (BX)
+	VZEROUPPER
+	RET
+
+// func normalize32avx2(rows int, cols int, dst *float32, x *float32, stats *float32, part float32, eps float32, rms int)
+// Requires: AVX, FMA3
+TEXT ·normalize32avx2(SB), NOSPLIT, $0-56
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         dst+16(FP), DX
+	MOVQ         x+24(FP), BX
+	MOVQ         stats+32(FP), SI
+	MOVQ         rms+48(FP), DI
+	VBROADCASTSS part+40(FP), Y0
+	VBROADCASTSS eps+44(FP), Y1
+	MOVQ         CX, R8
+	SHLQ         $0x02, R8
+
+row202:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	TESTQ  DI, DI
+	JNZ    square203
+	MOVQ   CX, R9
+	XORQ   R10, R10
+	SUBQ   $0x00000020, R9
+	JL     tail206
+
+loop205:
+	VMOVUPS (BX)(R10*4), Y10
+	VMOVUPS 32(BX)(R10*4), Y11
+	VMOVUPS 64(BX)(R10*4), Y12
+	VMOVUPS 96(BX)(R10*4), Y13
+	VADDPS  Y10, Y2, Y2
+	VADDPS  Y11, Y3, Y3
+	VADDPS  Y12, Y4, Y4
+	VADDPS  Y13, Y5, Y5
+	ADDQ    $0x00000020, R10
+	SUBQ    $0x00000020, R9
+	JGE     loop205
+
+tail206:
+	ADDQ $0x00000020, R9
+	JZ   done208
+	SUBQ $0x00000008, R9
+	JL   part209
+
+one207:
+	VMOVUPS (BX)(R10*4), Y10
+	VADDPS  Y10, Y2, Y2
+	ADDQ    $0x00000008, R10
+	SUBQ    $0x00000008, R9
+	JGE     one207
+
+part209:
+	ADDQ       $0x00000008, R9
+	JZ         done208
+	NEGQ       R9
+	LEAQ       edge<>+256(SB), R11
+	VMOVUPS    (R11)(R9*4), Y10
+	VMASKMOVPS (BX)(R10*4), Y10, Y10
+	VADDPS     Y10, Y2, Y2
+
+done208:
+	VADDPS     Y4, Y2, Y2
+	VADDPS     Y5, Y3, Y3
+	VADDPS     Y3, Y2, Y2
+	VPERM2F128 $0x01, Y2, Y2, Y3
+	VADDPS     Y3, Y2, Y2
+	VPERMILPS  $0x4e, Y2, Y3
+	VADDPS     Y3, Y2, Y2
+	VPERMILPS  $0xb1, Y2, Y3
+	VADDPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	JMP        mean204
+
+square203:
+	VXORPS Y2, Y2, Y2
+
+mean204:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail211
+
+loop210:
+	VMOVUPS     (BX)(R10*4), Y3
+	VMOVUPS     32(BX)(R10*4), Y4
+	VMOVUPS     64(BX)(R10*4), Y5
+	VMOVUPS     96(BX)(R10*4), Y10
+	VSUBPS      Y2, Y3, Y3
+	VSUBPS      Y2, Y4, Y4
+	VSUBPS      Y2, Y5, Y5
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y3, Y3, Y6
+	VFMADD231PS Y4, Y4, Y7
+	VFMADD231PS Y5, Y5, Y8
+	VFMADD231PS Y10, Y10, Y9
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000020, R9
+	JGE         loop210
+
+tail211:
+	ADDQ $0x00000020, R9
+	JZ   done213
+	SUBQ $0x00000008, R9
+	JL   part214
+
+one212:
+	VMOVUPS     (BX)(R10*4), Y3
+	VSUBPS      Y2, Y3, Y3
+	VFMADD231PS Y3, Y3, Y6
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JGE         one212
+
+part214:
+	ADDQ        $0x00000008, R9
+	JZ          done213
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPS     (R11)(R9*4), Y3
+	VMASKMOVPS  (BX)(R10*4), Y3, Y4
+	VSUBPS      Y2, Y4, Y4
+	VMOVUPS     Y6, Y5
+	VFMADD231PS Y4, Y4, Y5
+	VBLENDVPS   Y3, Y5, Y6, Y6
+
+done213:
+	VADDPS      Y8, Y6, Y6
+	VADDPS      Y9, Y7, Y7
+	VADDPS      Y7, Y6, Y6
+	VPERM2F128  $0x01, Y6, Y6, Y3
+	VADDPS      Y3, Y6, Y6
+	VPERMILPS   $0x4e, Y6, Y3
+	VADDPS      Y3, Y6, Y6
+	VPERMILPS   $0xb1, Y6, Y3
+	VADDPS      Y3, Y6, Y6
+	VFMADD213PS Y1, Y0, Y6
+	VSQRTPS     Y6, Y6
+	VMOVUPS     wide32<>+320(SB), Y3
+	VDIVPS      Y6, Y3, Y6
+	MOVQ        CX, R9
+	XORQ        R10, R10
+	SUBQ        $0x00000020, R9
+	JL          tail216
+
+loop215:
+	VMOVUPS (BX)(R10*4), Y3
+	VMOVUPS 32(BX)(R10*4), Y4
+	VMOVUPS 64(BX)(R10*4), Y5
+	VMOVUPS 96(BX)(R10*4), Y7
+	VSUBPS  Y2, Y3, Y3
+	VSUBPS  Y2, Y4, Y4
+	VSUBPS  Y2, Y5, Y5
+	VSUBPS  Y2, Y7, Y7
+	VMULPS  Y6, Y3, Y3
+	VMULPS  Y6, Y4, Y4
+	VMULPS  Y6, Y5, Y5
+	VMULPS  Y6, Y7, Y7
+	VMOVUPS Y3, (DX)(R10*4)
+	VMOVUPS Y4, 32(DX)(R10*4)
+	VMOVUPS Y5, 64(DX)(R10*4)
+	VMOVUPS Y7, 96(DX)(R10*4)
+	ADDQ    $0x00000020, R10
+	SUBQ    $0x00000020, R9
+	JGE     loop215
+
+tail216:
+	ADDQ $0x00000020, R9
+	JZ   done218
+	SUBQ $0x00000008, R9
+	JL   part219
+
+one217:
+	VMOVUPS (BX)(R10*4), Y3
+	VSUBPS  Y2, Y3, Y3
+	VMULPS  Y6, Y3, Y3
+	VMOVUPS Y3, (DX)(R10*4)
+	ADDQ    $0x00000008, R10
+	SUBQ    $0x00000008, R9
+	JGE     one217
+
+part219:
+	ADDQ       $0x00000008, R9
+	JZ         done218
+	NEGQ       R9
+	LEAQ       edge<>+256(SB), R11
+	VMOVUPS    (R11)(R9*4), Y3
+	VMASKMOVPS (BX)(R10*4), Y3, Y4
+	VSUBPS     Y2, Y4, Y4
+	VMULPS     Y6, Y4, Y4
+	VMASKMOVPS Y4, Y3, (DX)(R10*4)
+
+done218:
+	TESTQ  SI, SI
+	JZ     none220
+	VMOVSS X2, (SI)
+	VMOVSS X6, 4(SI)
+	ADDQ   $0x08, SI
+
+none220:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ AX
+	JNZ  row202
+	VZEROUPPER
+	RET
+
+// func normalizeGrad32avx2(rows int, cols int, dst *float32, x *float32, grad *float32, part float32, eps float32, rms int)
+// Requires: AVX, FMA3
+TEXT ·normalizeGrad32avx2(SB), NOSPLIT, $0-56
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         dst+16(FP), DX
+	MOVQ         x+24(FP), BX
+	MOVQ         grad+32(FP), SI
+	MOVQ         rms+48(FP), DI
+	VBROADCASTSS part+40(FP), Y0
+	VBROADCASTSS eps+44(FP), Y1
+	MOVQ         CX, R8
+	SHLQ         $0x02, R8
+
+row221:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	TESTQ  DI, DI
+	JNZ    square222
+	MOVQ   CX, R9
+	XORQ   R10, R10
+	SUBQ   $0x00000020, R9
+	JL     tail225
+
+loop224:
+	VMOVUPS (BX)(R10*4), Y10
+	VMOVUPS 32(BX)(R10*4), Y11
+	VMOVUPS 64(BX)(R10*4), Y12
+	VMOVUPS 96(BX)(R10*4), Y13
+	VADDPS  Y10, Y2, Y2
+	VADDPS  Y11, Y3, Y3
+	VADDPS  Y12, Y4, Y4
+	VADDPS  Y13, Y5, Y5
+	ADDQ    $0x00000020, R10
+	SUBQ    $0x00000020, R9
+	JGE     loop224
+
+tail225:
+	ADDQ $0x00000020, R9
+	JZ   done227
+	SUBQ $0x00000008, R9
+	JL   part228
+
+one226:
+	VMOVUPS (BX)(R10*4), Y10
+	VADDPS  Y10, Y2, Y2
+	ADDQ    $0x00000008, R10
+	SUBQ    $0x00000008, R9
+	JGE     one226
+
+part228:
+	ADDQ       $0x00000008, R9
+	JZ         done227
+	NEGQ       R9
+	LEAQ       edge<>+256(SB), R11
+	VMOVUPS    (R11)(R9*4), Y10
+	VMASKMOVPS (BX)(R10*4), Y10, Y10
+	VADDPS     Y10, Y2, Y2
+
+done227:
+	VADDPS     Y4, Y2, Y2
+	VADDPS     Y5, Y3, Y3
+	VADDPS     Y3, Y2, Y2
+	VPERM2F128 $0x01, Y2, Y2, Y3
+	VADDPS     Y3, Y2, Y2
+	VPERMILPS  $0x4e, Y2, Y3
+	VADDPS     Y3, Y2, Y2
+	VPERMILPS  $0xb1, Y2, Y3
+	VADDPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	JMP        mean223
+
+square222:
+	VXORPS Y2, Y2, Y2
+
+mean223:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail230
+
+loop229:
+	VMOVUPS     (BX)(R10*4), Y3
+	VMOVUPS     32(BX)(R10*4), Y4
+	VMOVUPS     64(BX)(R10*4), Y5
+	VMOVUPS     96(BX)(R10*4), Y10
+	VSUBPS      Y2, Y3, Y3
+	VSUBPS      Y2, Y4, Y4
+	VSUBPS      Y2, Y5, Y5
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y3, Y3, Y6
+	VFMADD231PS Y4, Y4, Y7
+	VFMADD231PS Y5, Y5, Y8
+	VFMADD231PS Y10, Y10, Y9
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000020, R9
+	JGE         loop229
+
+tail230:
+	ADDQ $0x00000020, R9
+	JZ   done232
+	SUBQ $0x00000008, R9
+	JL   part233
+
+one231:
+	VMOVUPS     (BX)(R10*4), Y3
+	VSUBPS      Y2, Y3, Y3
+	VFMADD231PS Y3, Y3, Y6
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JGE         one231
+
+part233:
+	ADDQ        $0x00000008, R9
+	JZ          done232
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPS     (R11)(R9*4), Y3
+	VMASKMOVPS  (BX)(R10*4), Y3, Y4
+	VSUBPS      Y2, Y4, Y4
+	VMOVUPS     Y6, Y5
+	VFMADD231PS Y4, Y4, Y5
+	VBLENDVPS   Y3, Y5, Y6, Y6
+
+done232:
+	VADDPS      Y8, Y6, Y6
+	VADDPS      Y9, Y7, Y7
+	VADDPS      Y7, Y6, Y6
+	VPERM2F128  $0x01, Y6, Y6, Y3
+	VADDPS      Y3, Y6, Y6
+	VPERMILPS   $0x4e, Y6, Y3
+	VADDPS      Y3, Y6, Y6
+	VPERMILPS   $0xb1, Y6, Y3
+	VADDPS      Y3, Y6, Y6
+	VFMADD213PS Y1, Y0, Y6
+	VSQRTPS     Y6, Y6
+	VMOVUPS     wide32<>+320(SB), Y3
+	VDIVPS      Y6, Y3, Y6
+	VXORPS      Y3, Y3, Y3
+	VXORPS      Y4, Y4, Y4
+	VXORPS      Y5, Y5, Y5
+	VXORPS      Y7, Y7, Y7
+	MOVQ        CX, R9
+	XORQ        R10, R10
+	SUBQ        $0x00000010, R9
+	JL          tail235
+
+loop234:
+	VMOVUPS     (BX)(R10*4), Y8
+	VMOVUPS     32(BX)(R10*4), Y9
+	VMOVUPS     (SI)(R10*4), Y10
+	VMOVUPS     32(SI)(R10*4), Y11
+	VSUBPS      Y2, Y8, Y8
+	VSUBPS      Y2, Y9, Y9
+	VMULPS      Y6, Y8, Y8
+	VMULPS      Y6, Y9, Y9
+	VADDPS      Y10, Y3, Y3
+	VADDPS      Y11, Y4, Y4
+	VFMADD231PS Y10, Y8, Y5
+	VFMADD231PS Y11, Y9, Y7
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JGE         loop234
+
+tail235:
+	ADDQ $0x00000010, R9
+	JZ   done237
+	SUBQ $0x00000008, R9
+	JL   part238
+
+one236:
+	VMOVUPS     (BX)(R10*4), Y8
+	VMOVUPS     (SI)(R10*4), Y9
+	VSUBPS      Y2, Y8, Y8
+	VMULPS      Y6, Y8, Y8
+	VADDPS      Y9, Y3, Y3
+	VFMADD231PS Y9, Y8, Y5
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JGE         one236
+
+part238:
+	ADDQ        $0x00000008, R9
+	JZ          done237
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPS     (R11)(R9*4), Y8
+	VMASKMOVPS  (BX)(R10*4), Y8, Y9
+	VMASKMOVPS  (SI)(R10*4), Y8, Y10
+	VSUBPS      Y2, Y9, Y9
+	VMULPS      Y6, Y9, Y9
+	VADDPS      Y10, Y3, Y3
+	VMOVUPS     Y5, Y11
+	VFMADD231PS Y10, Y9, Y11
+	VBLENDVPS   Y8, Y11, Y5, Y5
+
+done237:
+	VADDPS     Y4, Y3, Y3
+	VPERM2F128 $0x01, Y3, Y3, Y4
+	VADDPS     Y4, Y3, Y3
+	VPERMILPS  $0x4e, Y3, Y4
+	VADDPS     Y4, Y3, Y3
+	VPERMILPS  $0xb1, Y3, Y4
+	VADDPS     Y4, Y3, Y3
+	VADDPS     Y7, Y5, Y5
+	VPERM2F128 $0x01, Y5, Y5, Y4
+	VADDPS     Y4, Y5, Y5
+	VPERMILPS  $0x4e, Y5, Y4
+	VADDPS     Y4, Y5, Y5
+	VPERMILPS  $0xb1, Y5, Y4
+	VADDPS     Y4, Y5, Y5
+	VMULPS     Y0, Y3, Y3
+	VMULPS     Y0, Y5, Y5
+	TESTQ      DI, DI
+	JZ         centred239
+	VXORPS     Y3, Y3, Y3
+
+centred239:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail241
+
+loop240:
+	VMOVUPS      (BX)(R10*4), Y4
+	VMOVUPS      32(BX)(R10*4), Y7
+	VMOVUPS      64(BX)(R10*4), Y8
+	VMOVUPS      96(BX)(R10*4), Y9
+	VMOVUPS      (SI)(R10*4), Y10
+	VMOVUPS      32(SI)(R10*4), Y11
+	VMOVUPS      64(SI)(R10*4), Y12
+	VMOVUPS      96(SI)(R10*4), Y13
+	VSUBPS       Y2, Y4, Y4
+	VSUBPS       Y2, Y7, Y7
+	VSUBPS       Y2, Y8, Y8
+	VSUBPS       Y2, Y9, Y9
+	VMULPS       Y6, Y4, Y4
+	VMULPS       Y6, Y7, Y7
+	VMULPS       Y6, Y8, Y8
+	VMULPS       Y6, Y9, Y9
+	VSUBPS       Y3, Y10, Y10
+	VSUBPS       Y3, Y11, Y11
+	VSUBPS       Y3, Y12, Y12
+	VSUBPS       Y3, Y13, Y13
+	VFNMADD231PS Y5, Y4, Y10
+	VFNMADD231PS Y5, Y7, Y11
+	VFNMADD231PS Y5, Y8, Y12
+	VFNMADD231PS Y5, Y9, Y13
+	VMULPS       Y6, Y10, Y10
+	VMULPS       Y6, Y11, Y11
+	VMULPS       Y6, Y12, Y12
+	VMULPS       Y6, Y13, Y13
+	VMOVUPS      Y10, (DX)(R10*4)
+	VMOVUPS      Y11, 32(DX)(R10*4)
+	VMOVUPS      Y12, 64(DX)(R10*4)
+	VMOVUPS      Y13, 96(DX)(R10*4)
+	ADDQ         $0x00000020, R10
+	SUBQ         $0x00000020, R9
+	JGE          loop240
+
+tail241:
+	ADDQ $0x00000020, R9
+	JZ   done243
+	SUBQ $0x00000008, R9
+	JL   part244
+
+one242:
+	VMOVUPS      (BX)(R10*4), Y4
+	VMOVUPS      (SI)(R10*4), Y7
+	VSUBPS       Y2, Y4, Y4
+	VMULPS       Y6, Y4, Y4
+	VSUBPS       Y3, Y7, Y7
+	VFNMADD231PS Y5, Y4, Y7
+	VMULPS       Y6, Y7, Y7
+	VMOVUPS      Y7, (DX)(R10*4)
+	ADDQ         $0x00000008, R10
+	SUBQ         $0x00000008, R9
+	JGE          one242
+
+part244:
+	ADDQ         $0x00000008, R9
+	JZ           done243
+	NEGQ         R9
+	LEAQ         edge<>+256(SB), R11
+	VMOVUPS      (R11)(R9*4), Y4
+	VMASKMOVPS   (BX)(R10*4), Y4, Y7
+	VMASKMOVPS   (SI)(R10*4), Y4, Y8
+	VSUBPS       Y2, Y7, Y7
+	VMULPS       Y6, Y7, Y7
+	VSUBPS       Y3, Y8, Y8
+	VFNMADD231PS Y5, Y7, Y8
+	VMULPS       Y6, Y8, Y8
+	VMASKMOVPS   Y8, Y4, (DX)(R10*4)
+
+done243:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row221
+	VZEROUPPER
+	RET
+
+// func gate32avx2(rows int, cols int, dst *float32, x *float32, s *float32)
+// Requires: AVX
+TEXT ·gate32avx2(SB), NOSPLIT, $0-40
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ CX, DI
+	SHLQ $0x02, DI
+
+row245:
+	MOVQ CX, R8
+	XORQ R9, R9
+	SUBQ $0x00000020, R8
+	JL   tail247
+
+loop246:
+	VMOVUPS (BX)(R9*4), Y0
+	VMOVUPS 32(BX)(R9*4), Y1
+	VMOVUPS 64(BX)(R9*4), Y2
+	VMOVUPS 96(BX)(R9*4), Y3
+	VMOVUPS (SI)(R9*4), Y4
+	VMOVUPS 32(SI)(R9*4), Y5
+	VMOVUPS 64(SI)(R9*4), Y6
+	VMOVUPS 96(SI)(R9*4), Y7
+	VMULPS  Y4, Y0, Y0
+	VMULPS  Y5, Y1, Y1
+	VMULPS  Y6, Y2, Y2
+	VMULPS  Y7, Y3, Y3
+	VMOVUPS Y0, (DX)(R9*4)
+	VMOVUPS Y1, 32(DX)(R9*4)
+	VMOVUPS Y2, 64(DX)(R9*4)
+	VMOVUPS Y3, 96(DX)(R9*4)
+	ADDQ    $0x00000020, R9
+	SUBQ    $0x00000020, R8
+	JGE     loop246
+
+tail247:
+	ADDQ $0x00000020, R8
+	JZ   done249
+	SUBQ $0x00000008, R8
+	JL   part250
+
+one248:
+	VMOVUPS (BX)(R9*4), Y0
+	VMOVUPS (SI)(R9*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)(R9*4)
+	ADDQ    $0x00000008, R9
+	SUBQ    $0x00000008, R8
+	JGE     one248
+
+part250:
+	ADDQ       $0x00000008, R8
+	JZ         done249
+	NEGQ       R8
+	LEAQ       edge<>+256(SB), R10
+	VMOVUPS    (R10)(R8*4), Y0
+	VMASKMOVPS (BX)(R9*4), Y0, Y1
+	VMASKMOVPS (SI)(R9*4), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)(R9*4)
+
+done249:
+	ADDQ DI, DX
+	ADDQ DI, BX
+	DECQ AX
+	JNZ  row245
+	VZEROUPPER
+	RET
+
+// func gateAdd32avx2(rows int, cols int, dst *float32, h *float32, x *float32, s *float32)
+// Requires: AVX, FMA3
+TEXT ·gateAdd32avx2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ h+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ s+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x02, R8
+
+row251:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail253
+
+loop252:
+	VMOVUPS     (BX)(R10*4), Y0
+	VMOVUPS     32(BX)(R10*4), Y1
+	VMOVUPS     64(BX)(R10*4), Y2
+	VMOVUPS     96(BX)(R10*4), Y3
+	VMOVUPS     (SI)(R10*4), Y4
+	VMOVUPS     32(SI)(R10*4), Y5
+	VMOVUPS     64(SI)(R10*4), Y6
+	VMOVUPS     96(SI)(R10*4), Y7
+	VMOVUPS     (DI)(R10*4), Y8
+	VMOVUPS     32(DI)(R10*4), Y9
+	VMOVUPS     64(DI)(R10*4), Y10
+	VMOVUPS     96(DI)(R10*4), Y11
+	VFMADD231PS Y8, Y4, Y0
+	VFMADD231PS Y9, Y5, Y1
+	VFMADD231PS Y10, Y6, Y2
+	VFMADD231PS Y11, Y7, Y3
+	VMOVUPS     Y0, (DX)(R10*4)
+	VMOVUPS     Y1, 32(DX)(R10*4)
+	VMOVUPS     Y2, 64(DX)(R10*4)
+	VMOVUPS     Y3, 96(DX)(R10*4)
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000020, R9
+	JGE         loop252
+
+tail253:
+	ADDQ $0x00000020, R9
+	JZ   done255
+	SUBQ $0x00000008, R9
+	JL   part256
+
+one254:
+	VMOVUPS     (BX)(R10*4), Y0
+	VMOVUPS     (SI)(R10*4), Y1
+	VMOVUPS     (DI)(R10*4), Y2
+	VFMADD231PS Y2, Y1, Y0
+	VMOVUPS     Y0, (DX)(R10*4)
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JGE         one254
+
+part256:
+	ADDQ        $0x00000008, R9
+	JZ          done255
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPS     (R11)(R9*4), Y0
+	VMASKMOVPS  (BX)(R10*4), Y0, Y1
+	VMASKMOVPS  (SI)(R10*4), Y0, Y2
+	VMASKMOVPS  (DI)(R10*4), Y0, Y3
+	VFMADD231PS Y3, Y2, Y1
+	VMASKMOVPS  Y1, Y0, (DX)(R10*4)
+
+done255:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row251
+	VZEROUPPER
+	RET
+
+// func modulate32avx2(rows int, cols int, dst *float32, x *float32, s *float32, t *float32)
+// Requires: AVX, FMA3
+TEXT ·modulate32avx2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x02, R8
+
+row257:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000020, R9
+	JL   tail259
+
+loop258:
+	VMOVUPS     (BX)(R10*4), Y0
+	VMOVUPS     32(BX)(R10*4), Y1
+	VMOVUPS     64(BX)(R10*4), Y2
+	VMOVUPS     96(BX)(R10*4), Y3
+	VMOVUPS     (SI)(R10*4), Y4
+	VMOVUPS     32(SI)(R10*4), Y5
+	VMOVUPS     64(SI)(R10*4), Y6
+	VMOVUPS     96(SI)(R10*4), Y7
+	VMOVUPS     (DI)(R10*4), Y8
+	VMOVUPS     32(DI)(R10*4), Y9
+	VMOVUPS     64(DI)(R10*4), Y10
+	VMOVUPS     96(DI)(R10*4), Y11
+	VFMADD213PS Y0, Y0, Y4
+	VFMADD213PS Y1, Y1, Y5
+	VFMADD213PS Y2, Y2, Y6
+	VFMADD213PS Y3, Y3, Y7
+	VADDPS      Y8, Y4, Y0
+	VADDPS      Y9, Y5, Y1
+	VADDPS      Y10, Y6, Y2
+	VADDPS      Y11, Y7, Y3
+	VMOVUPS     Y0, (DX)(R10*4)
+	VMOVUPS     Y1, 32(DX)(R10*4)
+	VMOVUPS     Y2, 64(DX)(R10*4)
+	VMOVUPS     Y3, 96(DX)(R10*4)
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000020, R9
+	JGE         loop258
+
+tail259:
+	ADDQ $0x00000020, R9
+	JZ   done261
+	SUBQ $0x00000008, R9
+	JL   part262
+
+one260:
+	VMOVUPS     (BX)(R10*4), Y0
+	VMOVUPS     (SI)(R10*4), Y1
+	VMOVUPS     (DI)(R10*4), Y2
+	VFMADD213PS Y0, Y0, Y1
+	VADDPS      Y2, Y1, Y0
+	VMOVUPS     Y0, (DX)(R10*4)
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JGE         one260
+
+part262:
+	ADDQ        $0x00000008, R9
+	JZ          done261
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPS     (R11)(R9*4), Y0
+	VMASKMOVPS  (BX)(R10*4), Y0, Y1
+	VMASKMOVPS  (SI)(R10*4), Y0, Y2
+	VMASKMOVPS  (DI)(R10*4), Y0, Y3
+	VFMADD213PS Y1, Y1, Y2
+	VADDPS      Y3, Y2, Y1
+	VMASKMOVPS  Y1, Y0, (DX)(R10*4)
+
+done261:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ AX
+	JNZ  row257
+	VZEROUPPER
+	RET
+
+// func sum64avx2(n int, lanes *float64, x *float64)
+// Requires: AVX
+TEXT ·sum64avx2(SB), NOSPLIT, $0-24
+	MOVQ    n+0(FP), AX
+	MOVQ    lanes+8(FP), CX
+	MOVQ    x+16(FP), DX
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 64(CX), Y2
+	VMOVUPD 96(CX), Y3
+	VMOVUPD 128(CX), Y4
+	VMOVUPD 160(CX), Y5
+	VMOVUPD 192(CX), Y6
+	VMOVUPD 224(CX), Y7
+	SUBQ    $0x20, AX
+	JL      tail
+
+loop:
+	VMOVUPD (DX), Y8
+	VADDPD  Y8, Y0, Y0
+	VMOVUPD 32(DX), Y8
+	VADDPD  Y8, Y1, Y1
+	VMOVUPD 64(DX), Y8
+	VADDPD  Y8, Y2, Y2
+	VMOVUPD 96(DX), Y8
+	VADDPD  Y8, Y3, Y3
+	VMOVUPD 128(DX), Y8
+	VADDPD  Y8, Y4, Y4
+	VMOVUPD 160(DX), Y8
+	VADDPD  Y8, Y5, Y5
+	VMOVUPD 192(DX), Y8
+	VADDPD  Y8, Y6, Y6
+	VMOVUPD 224(DX), Y8
+	VADDPD  Y8, Y7, Y7
+	ADDQ    $0x00000100, DX
+	SUBQ    $0x20, AX
+	JGE     loop
+
+tail:
+	ADDQ       $0x20, AX
+	JZ         done
+	LEAQ       edge<>+256(SB), BX
+	NEGQ       AX
+	LEAQ       (BX)(AX*8), BX
+	VMOVUPD    (BX), Y8
+	VMASKMOVPD (DX), Y8, Y8
+	VADDPD     Y8, Y0, Y0
+	VMOVUPD    32(BX), Y8
+	VMASKMOVPD 32(DX), Y8, Y8
+	VADDPD     Y8, Y1, Y1
+	VMOVUPD    64(BX), Y8
+	VMASKMOVPD 64(DX), Y8, Y8
+	VADDPD     Y8, Y2, Y2
+	VMOVUPD    96(BX), Y8
+	VMASKMOVPD 96(DX), Y8, Y8
+	VADDPD     Y8, Y3, Y3
+	VMOVUPD    128(BX), Y8
+	VMASKMOVPD 128(DX), Y8, Y8
+	VADDPD     Y8, Y4, Y4
+	VMOVUPD    160(BX), Y8
+	VMASKMOVPD 160(DX), Y8, Y8
+	VADDPD     Y8, Y5, Y5
+	VMOVUPD    192(BX), Y8
+	VMASKMOVPD 192(DX), Y8, Y8
+	VADDPD     Y8, Y6, Y6
+	VMOVUPD    224(BX), Y8
+	VMASKMOVPD 224(DX), Y8, Y8
+	VADDPD     Y8, Y7, Y7
+
+done:
+	VMOVUPD Y0, (CX)
+	VMOVUPD Y1, 32(CX)
+	VMOVUPD Y2, 64(CX)
+	VMOVUPD Y3, 96(CX)
+	VMOVUPD Y4, 128(CX)
+	VMOVUPD Y5, 160(CX)
+	VMOVUPD Y6, 192(CX)
+	VMOVUPD Y7, 224(CX)
+	VZEROUPPER
+	RET
+
+// func dot64avx2(n int, lanes *float64, x *float64, y *float64)
+// Requires: AVX
+TEXT ·dot64avx2(SB), NOSPLIT, $0-32
+	MOVQ    n+0(FP), AX
+	MOVQ    lanes+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    y+24(FP), BX
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 64(CX), Y2
+	VMOVUPD 96(CX), Y3
+	VMOVUPD 128(CX), Y4
+	VMOVUPD 160(CX), Y5
+	VMOVUPD 192(CX), Y6
+	VMOVUPD 224(CX), Y7
+	SUBQ    $0x20, AX
+	JL      tail
+
+loop:
+	VMOVUPD (DX), Y8
+	VMOVUPD (BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y0, Y0
+	VMOVUPD 32(DX), Y8
+	VMOVUPD 32(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y1, Y1
+	VMOVUPD 64(DX), Y8
+	VMOVUPD 64(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y2, Y2
+	VMOVUPD 96(DX), Y8
+	VMOVUPD 96(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y3, Y3
+	VMOVUPD 128(DX), Y8
+	VMOVUPD 128(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y4, Y4
+	VMOVUPD 160(DX), Y8
+	VMOVUPD 160(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y5, Y5
+	VMOVUPD 192(DX), Y8
+	VMOVUPD 192(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y6, Y6
+	VMOVUPD 224(DX), Y8
+	VMOVUPD 224(BX), Y9
+	VMULPD  Y9, Y8, Y8
+	VADDPD  Y8, Y7, Y7
+	ADDQ    $0x00000100, DX
+	ADDQ    $0x00000100, BX
+	SUBQ    $0x20, AX
+	JGE     loop
+
+tail:
+	ADDQ       $0x20, AX
+	JZ         done
+	LEAQ       edge<>+256(SB), SI
+	NEGQ       AX
+	LEAQ       (SI)(AX*8), SI
+	VMOVUPD    (SI), Y8
+	VMASKMOVPD (DX), Y8, Y9
+	VMASKMOVPD (BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y0, Y0
+	VMOVUPD    32(SI), Y8
+	VMASKMOVPD 32(DX), Y8, Y9
+	VMASKMOVPD 32(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y1, Y1
+	VMOVUPD    64(SI), Y8
+	VMASKMOVPD 64(DX), Y8, Y9
+	VMASKMOVPD 64(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y2, Y2
+	VMOVUPD    96(SI), Y8
+	VMASKMOVPD 96(DX), Y8, Y9
+	VMASKMOVPD 96(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y3, Y3
+	VMOVUPD    128(SI), Y8
+	VMASKMOVPD 128(DX), Y8, Y9
+	VMASKMOVPD 128(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y4, Y4
+	VMOVUPD    160(SI), Y8
+	VMASKMOVPD 160(DX), Y8, Y9
+	VMASKMOVPD 160(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y5, Y5
+	VMOVUPD    192(SI), Y8
+	VMASKMOVPD 192(DX), Y8, Y9
+	VMASKMOVPD 192(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y6, Y6
+	VMOVUPD    224(SI), Y8
+	VMASKMOVPD 224(DX), Y8, Y9
+	VMASKMOVPD 224(BX), Y8, Y8
+	VMULPD     Y8, Y9, Y9
+	VADDPD     Y9, Y7, Y7
+
+done:
+	VMOVUPD Y0, (CX)
+	VMOVUPD Y1, 32(CX)
+	VMOVUPD Y2, 64(CX)
+	VMOVUPD Y3, 96(CX)
+	VMOVUPD Y4, 128(CX)
+	VMOVUPD Y5, 160(CX)
+	VMOVUPD Y6, 192(CX)
+	VMOVUPD Y7, 224(CX)
+	VZEROUPPER
+	RET
+
+// func columns64avx2(rows int, lanes *float64, x *float64, ld int, mask int)
+// Requires: AVX, POPCNT
+TEXT ·columns64avx2(SB), NOSPLIT, $0-40
+	MOVQ    rows+0(FP), AX
+	MOVQ    lanes+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    ld+24(FP), BX
+	MOVQ    mask+32(FP), SI
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 64(CX), Y2
+	VMOVUPD 96(CX), Y3
+	VMOVUPD 128(CX), Y4
+	VMOVUPD 160(CX), Y5
+	VMOVUPD 192(CX), Y6
+	VMOVUPD 224(CX), Y7
+	POPCNTQ SI, SI
+	CMPQ    SI, $0x20
+	JE      whole
+	LEAQ    edge<>+256(SB), DI
+	NEGQ    SI
+	LEAQ    (DI)(SI*8), DI
+
+part:
+	VMOVUPD    (DI), Y8
+	VMASKMOVPD (DX), Y8, Y8
+	VADDPD     Y8, Y0, Y0
+	VMOVUPD    32(DI), Y8
+	VMASKMOVPD 32(DX), Y8, Y8
+	VADDPD     Y8, Y1, Y1
+	VMOVUPD    64(DI), Y8
+	VMASKMOVPD 64(DX), Y8, Y8
+	VADDPD     Y8, Y2, Y2
+	VMOVUPD    96(DI), Y8
+	VMASKMOVPD 96(DX), Y8, Y8
+	VADDPD     Y8, Y3, Y3
+	VMOVUPD    128(DI), Y8
+	VMASKMOVPD 128(DX), Y8, Y8
+	VADDPD     Y8, Y4, Y4
+	VMOVUPD    160(DI), Y8
+	VMASKMOVPD 160(DX), Y8, Y8
+	VADDPD     Y8, Y5, Y5
+	VMOVUPD    192(DI), Y8
+	VMASKMOVPD 192(DX), Y8, Y8
+	VADDPD     Y8, Y6, Y6
+	VMOVUPD    224(DI), Y8
+	VMASKMOVPD 224(DX), Y8, Y8
+	VADDPD     Y8, Y7, Y7
+	ADDQ       BX, DX
+	DECQ       AX
+	JNZ        part
+	JMP        done
+
+whole:
+wholeRow:
+	VMOVUPD (DX), Y8
+	VADDPD  Y8, Y0, Y0
+	VMOVUPD 32(DX), Y8
+	VADDPD  Y8, Y1, Y1
+	VMOVUPD 64(DX), Y8
+	VADDPD  Y8, Y2, Y2
+	VMOVUPD 96(DX), Y8
+	VADDPD  Y8, Y3, Y3
+	VMOVUPD 128(DX), Y8
+	VADDPD  Y8, Y4, Y4
+	VMOVUPD 160(DX), Y8
+	VADDPD  Y8, Y5, Y5
+	VMOVUPD 192(DX), Y8
+	VADDPD  Y8, Y6, Y6
+	VMOVUPD 224(DX), Y8
+	VADDPD  Y8, Y7, Y7
+	ADDQ    BX, DX
+	DECQ    AX
+	JNZ     wholeRow
+
+done:
+	VMOVUPD Y0, (CX)
+	VMOVUPD Y1, 32(CX)
+	VMOVUPD Y2, 64(CX)
+	VMOVUPD Y3, 96(CX)
+	VMOVUPD Y4, 128(CX)
+	VMOVUPD Y5, 160(CX)
+	VMOVUPD Y6, 192(CX)
+	VMOVUPD Y7, 224(CX)
+	VZEROUPPER
+	RET
+
+// func softmax64avx2(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmax64avx2(SB), NOSPLIT, $0-48
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         x+32(FP), SI
+	VBROADCASTSD scale+40(FP), Y0
+	VBROADCASTSD pool64<>+0(SB), Y1
+	SHLQ         $0x03, DX
+
+row263:
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VMOVUPD Y1, Y2
+	VMOVUPD Y1, Y3
+	VMOVUPD Y1, Y4
+	VMOVUPD Y1, Y5
+	MOVQ    CX, DI
+	XORQ    R8, R8
+	SUBQ    $0x00000010, DI
+	JL      tail265
+
+loop264:
+	VMOVUPD (SI)(R8*8), Y8
+	VMOVUPD 32(SI)(R8*8), Y9
+	VMOVUPD 64(SI)(R8*8), Y10
+	VMOVUPD 96(SI)(R8*8), Y11
+	VMULPD  Y0, Y8, Y8
+	VMULPD  Y0, Y9, Y9
+	VMULPD  Y0, Y10, Y10
+	VMULPD  Y0, Y11, Y11
+	VMAXPD  Y8, Y2, Y2
+	VMAXPD  Y9, Y3, Y3
+	VMAXPD  Y10, Y4, Y4
+	VMAXPD  Y11, Y5, Y5
+	ADDQ    $0x00000010, R8
+	SUBQ    $0x00000010, DI
+	JGE     loop264
+
+tail265:
+	ADDQ $0x00000010, DI
+	JZ   done267
+	SUBQ $0x00000004, DI
+	JL   part268
+
+one266:
+	VMOVUPD (SI)(R8*8), Y8
+	VMULPD  Y0, Y8, Y8
+	VMAXPD  Y8, Y2, Y2
+	ADDQ    $0x00000004, R8
+	SUBQ    $0x00000004, DI
+	JGE     one266
+
+part268:
+	ADDQ       $0x00000004, DI
+	JZ         done267
+	NEGQ       DI
+	LEAQ       edge<>+256(SB), R9
+	VMOVUPD    (R9)(DI*8), Y8
+	VMASKMOVPD (SI)(R8*8), Y8, Y9
+	VMULPD     Y0, Y9, Y9
+	VMAXPD     Y9, Y2, Y9
+	VBLENDVPD  Y8, Y9, Y2, Y2
+
+done267:
+	VMAXPD     Y4, Y2, Y2
+	VMAXPD     Y5, Y3, Y3
+	VMAXPD     Y3, Y2, Y2
+	VPERM2F128 $0x01, Y2, Y2, Y3
+	VMAXPD     Y3, Y2, Y2
+	VPERMILPD  $0x05, Y2, Y3
+	VMAXPD     Y3, Y2, Y2
+	MOVQ       CX, DI
+	XORQ       R8, R8
+	SUBQ       $0x00000004, DI
+	JL         tail270
+
+loop269:
+	VMOVUPD      (SI)(R8*8), Y3
+	VMULPD       Y0, Y3, Y3
+	VSUBPD       Y2, Y3, Y3
+	VMOVUPD      wide64<>+0(SB), Y4
+	VMOVUPD      wide64<>+32(SB), Y5
+	VMINPD       Y3, Y4, Y3
+	VMAXPD       Y3, Y5, Y3
+	VMULPD       wide64<>+64(SB), Y3, Y4
+	VROUNDPD     $0x00, Y4, Y4
+	VFNMADD231PD wide64<>+96(SB), Y4, Y3
+	VFNMADD231PD wide64<>+128(SB), Y4, Y3
+	VMOVUPD      wide64<>+160(SB), Y5
+	VFMADD213PD  wide64<>+192(SB), Y3, Y5
+	VFMADD213PD  wide64<>+224(SB), Y3, Y5
+	VFMADD213PD  wide64<>+256(SB), Y3, Y5
+	VFMADD213PD  wide64<>+288(SB), Y3, Y5
+	VFMADD213PD  wide64<>+320(SB), Y3, Y5
+	VFMADD213PD  wide64<>+352(SB), Y3, Y5
+	VFMADD213PD  wide64<>+384(SB), Y3, Y5
+	VFMADD213PD  wide64<>+416(SB), Y3, Y5
+	VFMADD213PD  wide64<>+448(SB), Y3, Y5
+	VFMADD213PD  wide64<>+480(SB), Y3, Y5
+	VFMADD213PD  wide64<>+512(SB), Y3, Y5
+	VFMADD213PD  wide64<>+544(SB), Y3, Y5
+	VFMADD213PD  wide64<>+544(SB), Y3, Y5
+	VMOVUPD      wide64<>+576(SB), Y3
+	VFMADD231PD  wide64<>+512(SB), Y4, Y3
+	VSUBPD       Y3, Y4, Y4
+	VADDPD       wide64<>+608(SB), Y4, Y4
+	VPSLLQ       $0x34, Y3, Y3
+	VPSLLQ       $0x34, Y4, Y4
+	VMULPD       Y3, Y5, Y5
+	VMULPD       Y4, Y5, Y3
+	VMOVUPD      Y3, (BX)(R8*8)
+	VADDPD       Y3, Y6, Y6
+	ADDQ         $0x00000004, R8
+	SUBQ         $0x00000004, DI
+	JGE          loop269
+
+tail270:
+	ADDQ $0x00000004, DI
+	JZ   done272
+	SUBQ $0x00000004, DI
+	JL   part273
+
+one271:
+	VMOVUPD      (SI)(R8*8), Y3
+	VMULPD       Y0, Y3, Y3
+	VSUBPD       Y2, Y3, Y3
+	VMOVUPD      wide64<>+0(SB), Y4
+	VMOVUPD      wide64<>+32(SB), Y5
+	VMINPD       Y3, Y4, Y3
+	VMAXPD       Y3, Y5, Y3
+	VMULPD       wide64<>+64(SB), Y3, Y4
+	VROUNDPD     $0x00, Y4, Y4
+	VFNMADD231PD wide64<>+96(SB), Y4, Y3
+	VFNMADD231PD wide64<>+128(SB), Y4, Y3
+	VMOVUPD      wide64<>+160(SB), Y5
+	VFMADD213PD  wide64<>+192(SB), Y3, Y5
+	VFMADD213PD  wide64<>+224(SB), Y3, Y5
+	VFMADD213PD  wide64<>+256(SB), Y3, Y5
+	VFMADD213PD  wide64<>+288(SB), Y3, Y5
+	VFMADD213PD  wide64<>+320(SB), Y3, Y5
+	VFMADD213PD  wide64<>+352(SB), Y3, Y5
+	VFMADD213PD  wide64<>+384(SB), Y3, Y5
+	VFMADD213PD  wide64<>+416(SB), Y3, Y5
+	VFMADD213PD  wide64<>+448(SB), Y3, Y5
+	VFMADD213PD  wide64<>+480(SB), Y3, Y5
+	VFMADD213PD  wide64<>+512(SB), Y3, Y5
+	VFMADD213PD  wide64<>+544(SB), Y3, Y5
+	VFMADD213PD  wide64<>+544(SB), Y3, Y5
+	VMOVUPD      wide64<>+576(SB), Y3
+	VFMADD231PD  wide64<>+512(SB), Y4, Y3
+	VSUBPD       Y3, Y4, Y4
+	VADDPD       wide64<>+608(SB), Y4, Y4
+	VPSLLQ       $0x34, Y3, Y3
+	VPSLLQ       $0x34, Y4, Y4
+	VMULPD       Y3, Y5, Y5
+	VMULPD       Y4, Y5, Y3
+	VMOVUPD      Y3, (BX)(R8*8)
+	VADDPD       Y3, Y6, Y6
+	ADDQ         $0x00000004, R8
+	SUBQ         $0x00000004, DI
+	JGE          one271
+
+part273:
+	ADDQ         $0x00000004, DI
+	JZ           done272
+	NEGQ         DI
+	LEAQ         edge<>+256(SB), R9
+	VMOVUPD      (R9)(DI*8), Y3
+	VMASKMOVPD   (SI)(R8*8), Y3, Y4
+	VMULPD       Y0, Y4, Y4
+	VSUBPD       Y2, Y4, Y4
+	VMOVUPD      wide64<>+0(SB), Y2
+	VMOVUPD      wide64<>+32(SB), Y5
+	VMINPD       Y4, Y2, Y4
+	VMAXPD       Y4, Y5, Y4
+	VMULPD       wide64<>+64(SB), Y4, Y2
+	VROUNDPD     $0x00, Y2, Y2
+	VFNMADD231PD wide64<>+96(SB), Y2, Y4
+	VFNMADD231PD wide64<>+128(SB), Y2, Y4
+	VMOVUPD      wide64<>+160(SB), Y5
+	VFMADD213PD  wide64<>+192(SB), Y4, Y5
+	VFMADD213PD  wide64<>+224(SB), Y4, Y5
+	VFMADD213PD  wide64<>+256(SB), Y4, Y5
+	VFMADD213PD  wide64<>+288(SB), Y4, Y5
+	VFMADD213PD  wide64<>+320(SB), Y4, Y5
+	VFMADD213PD  wide64<>+352(SB), Y4, Y5
+	VFMADD213PD  wide64<>+384(SB), Y4, Y5
+	VFMADD213PD  wide64<>+416(SB), Y4, Y5
+	VFMADD213PD  wide64<>+448(SB), Y4, Y5
+	VFMADD213PD  wide64<>+480(SB), Y4, Y5
+	VFMADD213PD  wide64<>+512(SB), Y4, Y5
+	VFMADD213PD  wide64<>+544(SB), Y4, Y5
+	VFMADD213PD  wide64<>+544(SB), Y4, Y5
+	VMOVUPD      wide64<>+576(SB), Y4
+	VFMADD231PD  wide64<>+512(SB), Y2, Y4
+	VSUBPD       Y4, Y2, Y2
+	VADDPD       wide64<>+608(SB), Y2, Y2
+	VPSLLQ       $0x34, Y4, Y4
+	VPSLLQ       $0x34, Y2, Y2
+	VMULPD       Y4, Y5, Y5
+	VMULPD       Y2, Y5, Y4
+	VMASKMOVPD   Y4, Y3, (BX)(R8*8)
+	VADDPD       Y4, Y6, Y2
+	VBLENDVPD    Y3, Y2, Y6, Y6
+
+done272:
+	VADDPD     Y7, Y6, Y6
+	VPERM2F128 $0x01, Y6, Y6, Y2
+	VADDPD     Y2, Y6, Y6
+	VPERMILPD  $0x05, Y6, Y2
+	VADDPD     Y2, Y6, Y6
+	VMOVUPD    wide64<>+544(SB), Y2
+	VDIVPD     Y6, Y2, Y6
+	MOVQ       CX, DI
+	XORQ       R8, R8
+	SUBQ       $0x00000010, DI
+	JL         tail275
+
+loop274:
+	VMOVUPD (BX)(R8*8), Y2
+	VMOVUPD 32(BX)(R8*8), Y3
+	VMOVUPD 64(BX)(R8*8), Y4
+	VMOVUPD 96(BX)(R8*8), Y5
+	VMULPD  Y6, Y2, Y2
+	VMULPD  Y6, Y3, Y3
+	VMULPD  Y6, Y4, Y4
+	VMULPD  Y6, Y5, Y5
+	VMOVUPD Y2, (BX)(R8*8)
+	VMOVUPD Y3, 32(BX)(R8*8)
+	VMOVUPD Y4, 64(BX)(R8*8)
+	VMOVUPD Y5, 96(BX)(R8*8)
+	ADDQ    $0x00000010, R8
+	SUBQ    $0x00000010, DI
+	JGE     loop274
+
+tail275:
+	ADDQ $0x00000010, DI
+	JZ   done277
+	SUBQ $0x00000004, DI
+	JL   part278
+
+one276:
+	VMOVUPD (BX)(R8*8), Y2
+	VMULPD  Y6, Y2, Y2
+	VMOVUPD Y2, (BX)(R8*8)
+	ADDQ    $0x00000004, R8
+	SUBQ    $0x00000004, DI
+	JGE     one276
+
+part278:
+	ADDQ       $0x00000004, DI
+	JZ         done277
+	NEGQ       DI
+	LEAQ       edge<>+256(SB), R9
+	VMOVUPD    (R9)(DI*8), Y2
+	VMASKMOVPD (BX)(R8*8), Y2, Y3
+	VMULPD     Y6, Y3, Y3
+	VMASKMOVPD Y3, Y2, (BX)(R8*8)
+
+done277:
+	ADDQ DX, BX
+	ADDQ DX, SI
+	DECQ AX
+	JNZ  row263
+	VZEROUPPER
+	RET
+
+// func softmaxGrad64avx2(rows int, cols int, ld int, dst *float64, y *float64, grad *float64, scale float64)
+// Requires: AVX, FMA3
+TEXT ·softmaxGrad64avx2(SB), NOSPLIT, $0-56
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         y+32(FP), SI
+	MOVQ         grad+40(FP), DI
+	VBROADCASTSD scale+48(FP), Y0
+	SHLQ         $0x03, DX
+
+row279:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   CX, R8
+	XORQ   R9, R9
+	SUBQ   $0x00000010, R8
+	JL     tail281
+
+loop280:
+	VMOVUPD     (SI)(R9*8), Y5
+	VMOVUPD     32(SI)(R9*8), Y6
+	VMOVUPD     64(SI)(R9*8), Y7
+	VMOVUPD     96(SI)(R9*8), Y8
+	VMOVUPD     (DI)(R9*8), Y9
+	VMOVUPD     32(DI)(R9*8), Y10
+	VMOVUPD     64(DI)(R9*8), Y11
+	VMOVUPD     96(DI)(R9*8), Y12
+	VFMADD231PD Y9, Y5, Y1
+	VFMADD231PD Y10, Y6, Y2
+	VFMADD231PD Y11, Y7, Y3
+	VFMADD231PD Y12, Y8, Y4
+	ADDQ        $0x00000010, R9
+	SUBQ        $0x00000010, R8
+	JGE         loop280
+
+tail281:
+	ADDQ $0x00000010, R8
+	JZ   done283
+	SUBQ $0x00000004, R8
+	JL   part284
+
+one282:
+	VMOVUPD     (SI)(R9*8), Y5
+	VMOVUPD     (DI)(R9*8), Y6
+	VFMADD231PD Y6, Y5, Y1
+	ADDQ        $0x00000004, R9
+	SUBQ        $0x00000004, R8
+	JGE         one282
+
+part284:
+	ADDQ        $0x00000004, R8
+	JZ          done283
+	NEGQ        R8
+	LEAQ        edge<>+256(SB), R10
+	VMOVUPD     (R10)(R8*8), Y5
+	VMASKMOVPD  (SI)(R9*8), Y5, Y6
+	VMASKMOVPD  (DI)(R9*8), Y5, Y5
+	VFMADD231PD Y5, Y6, Y1
+
+done283:
+	VADDPD     Y3, Y1, Y1
+	VADDPD     Y4, Y2, Y2
+	VADDPD     Y2, Y1, Y1
+	VPERM2F128 $0x01, Y1, Y1, Y2
+	VADDPD     Y2, Y1, Y1
+	VPERMILPD  $0x05, Y1, Y2
+	VADDPD     Y2, Y1, Y1
+	MOVQ       CX, R8
+	XORQ       R9, R9
+	SUBQ       $0x00000010, R8
+	JL         tail286
+
+loop285:
+	VMOVUPD (SI)(R9*8), Y2
+	VMOVUPD 32(SI)(R9*8), Y3
+	VMOVUPD 64(SI)(R9*8), Y4
+	VMOVUPD 96(SI)(R9*8), Y5
+	VMOVUPD (DI)(R9*8), Y6
+	VMOVUPD 32(DI)(R9*8), Y7
+	VMOVUPD 64(DI)(R9*8), Y8
+	VMOVUPD 96(DI)(R9*8), Y9
+	VSUBPD  Y1, Y6, Y6
+	VSUBPD  Y1, Y7, Y7
+	VSUBPD  Y1, Y8, Y8
+	VSUBPD  Y1, Y9, Y9
+	VMULPD  Y0, Y2, Y2
+	VMULPD  Y0, Y3, Y3
+	VMULPD  Y0, Y4, Y4
+	VMULPD  Y0, Y5, Y5
+	VMULPD  Y6, Y2, Y2
+	VMULPD  Y7, Y3, Y3
+	VMULPD  Y8, Y4, Y4
+	VMULPD  Y9, Y5, Y5
+	VMOVUPD Y2, (BX)(R9*8)
+	VMOVUPD Y3, 32(BX)(R9*8)
+	VMOVUPD Y4, 64(BX)(R9*8)
+	VMOVUPD Y5, 96(BX)(R9*8)
+	ADDQ    $0x00000010, R9
+	SUBQ    $0x00000010, R8
+	JGE     loop285
+
+tail286:
+	ADDQ $0x00000010, R8
+	JZ   done288
+	SUBQ $0x00000004, R8
+	JL   part289
+
+one287:
+	VMOVUPD (SI)(R9*8), Y2
+	VMOVUPD (DI)(R9*8), Y3
+	VSUBPD  Y1, Y3, Y3
+	VMULPD  Y0, Y2, Y2
+	VMULPD  Y3, Y2, Y2
+	VMOVUPD Y2, (BX)(R9*8)
+	ADDQ    $0x00000004, R9
+	SUBQ    $0x00000004, R8
+	JGE     one287
+
+part289:
+	ADDQ       $0x00000004, R8
+	JZ         done288
+	NEGQ       R8
+	LEAQ       edge<>+256(SB), R10
+	VMOVUPD    (R10)(R8*8), Y2
+	VMASKMOVPD (SI)(R9*8), Y2, Y3
+	VMASKMOVPD (DI)(R9*8), Y2, Y4
+	VSUBPD     Y1, Y4, Y4
+	VMULPD     Y0, Y3, Y3
+	VMULPD     Y4, Y3, Y3
+	VMASKMOVPD Y3, Y2, (BX)(R9*8)
+
+done288:
+	ADDQ DX, BX
+	ADDQ DX, SI
+	ADDQ DX, DI
+	DECQ AX
+	JNZ  row279
+	VZEROUPPER
+	RET
+
+// func logSumExp64avx2(n int, x *float64, top *float64, sum *float64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·logSumExp64avx2(SB), NOSPLIT, $0-32
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         top+16(FP), DX
+	MOVQ         sum+24(FP), BX
+	VBROADCASTSD pool64<>+0(SB), Y0
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VMOVUPD      Y0, Y1
+	VMOVUPD      Y0, Y2
+	VMOVUPD      Y0, Y3
+	VMOVUPD      Y0, Y0
+	MOVQ         AX, SI
+	XORQ         DI, DI
+	SUBQ         $0x00000010, SI
+	JL           tail291
+
+loop290:
+	VMOVUPD (CX)(DI*8), Y6
+	VMOVUPD 32(CX)(DI*8), Y7
+	VMOVUPD 64(CX)(DI*8), Y8
+	VMOVUPD 96(CX)(DI*8), Y9
+	VMAXPD  Y6, Y1, Y1
+	VMAXPD  Y7, Y2, Y2
+	VMAXPD  Y8, Y3, Y3
+	VMAXPD  Y9, Y0, Y0
+	ADDQ    $0x00000010, DI
+	SUBQ    $0x00000010, SI
+	JGE     loop290
+
+tail291:
+	ADDQ $0x00000010, SI
+	JZ   done293
+	SUBQ $0x00000004, SI
+	JL   part294
+
+one292:
+	VMOVUPD (CX)(DI*8), Y6
+	VMAXPD  Y6, Y1, Y1
+	ADDQ    $0x00000004, DI
+	SUBQ    $0x00000004, SI
+	JGE     one292
+
+part294:
+	ADDQ       $0x00000004, SI
+	JZ         done293
+	NEGQ       SI
+	LEAQ       edge<>+256(SB), R8
+	VMOVUPD    (R8)(SI*8), Y6
+	VMASKMOVPD (CX)(DI*8), Y6, Y7
+	VMAXPD     Y7, Y1, Y7
+	VBLENDVPD  Y6, Y7, Y1, Y1
+
+done293:
+	VMAXPD     Y3, Y1, Y1
+	VMAXPD     Y0, Y2, Y2
+	VMAXPD     Y2, Y1, Y1
+	VPERM2F128 $0x01, Y1, Y1, Y0
+	VMAXPD     Y0, Y1, Y1
+	VPERMILPD  $0x05, Y1, Y0
+	VMAXPD     Y0, Y1, Y1
+	XORQ       SI, SI
+	SUBQ       $0x00000004, AX
+	JL         tail296
+
+loop295:
+	VMOVUPD      (CX)(SI*8), Y0
+	VSUBPD       Y1, Y0, Y0
+	VMOVUPD      wide64<>+0(SB), Y2
+	VMOVUPD      wide64<>+32(SB), Y3
+	VMINPD       Y0, Y2, Y0
+	VMAXPD       Y0, Y3, Y0
+	VMULPD       wide64<>+64(SB), Y0, Y2
+	VROUNDPD     $0x00, Y2, Y2
+	VFNMADD231PD wide64<>+96(SB), Y2, Y0
+	VFNMADD231PD wide64<>+128(SB), Y2, Y0
+	VMOVUPD      wide64<>+160(SB), Y3
+	VFMADD213PD  wide64<>+192(SB), Y0, Y3
+	VFMADD213PD  wide64<>+224(SB), Y0, Y3
+	VFMADD213PD  wide64<>+256(SB), Y0, Y3
+	VFMADD213PD  wide64<>+288(SB), Y0, Y3
+	VFMADD213PD  wide64<>+320(SB), Y0, Y3
+	VFMADD213PD  wide64<>+352(SB), Y0, Y3
+	VFMADD213PD  wide64<>+384(SB), Y0, Y3
+	VFMADD213PD  wide64<>+416(SB), Y0, Y3
+	VFMADD213PD  wide64<>+448(SB), Y0, Y3
+	VFMADD213PD  wide64<>+480(SB), Y0, Y3
+	VFMADD213PD  wide64<>+512(SB), Y0, Y3
+	VFMADD213PD  wide64<>+544(SB), Y0, Y3
+	VFMADD213PD  wide64<>+544(SB), Y0, Y3
+	VMOVUPD      wide64<>+576(SB), Y0
+	VFMADD231PD  wide64<>+512(SB), Y2, Y0
+	VSUBPD       Y0, Y2, Y2
+	VADDPD       wide64<>+608(SB), Y2, Y2
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y2, Y2
+	VMULPD       Y0, Y3, Y3
+	VMULPD       Y2, Y3, Y0
+	VADDPD       Y0, Y4, Y4
+	ADDQ         $0x00000004, SI
+	SUBQ         $0x00000004, AX
+	JGE          loop295
+
+tail296:
+	ADDQ $0x00000004, AX
+	JZ   done298
+	SUBQ $0x00000004, AX
+	JL   part299
+
+one297:
+	VMOVUPD      (CX)(SI*8), Y0
+	VSUBPD       Y1, Y0, Y0
+	VMOVUPD      wide64<>+0(SB), Y2
+	VMOVUPD      wide64<>+32(SB), Y3
+	VMINPD       Y0, Y2, Y0
+	VMAXPD       Y0, Y3, Y0
+	VMULPD       wide64<>+64(SB), Y0, Y2
+	VROUNDPD     $0x00, Y2, Y2
+	VFNMADD231PD wide64<>+96(SB), Y2, Y0
+	VFNMADD231PD wide64<>+128(SB), Y2, Y0
+	VMOVUPD      wide64<>+160(SB), Y3
+	VFMADD213PD  wide64<>+192(SB), Y0, Y3
+	VFMADD213PD  wide64<>+224(SB), Y0, Y3
+	VFMADD213PD  wide64<>+256(SB), Y0, Y3
+	VFMADD213PD  wide64<>+288(SB), Y0, Y3
+	VFMADD213PD  wide64<>+320(SB), Y0, Y3
+	VFMADD213PD  wide64<>+352(SB), Y0, Y3
+	VFMADD213PD  wide64<>+384(SB), Y0, Y3
+	VFMADD213PD  wide64<>+416(SB), Y0, Y3
+	VFMADD213PD  wide64<>+448(SB), Y0, Y3
+	VFMADD213PD  wide64<>+480(SB), Y0, Y3
+	VFMADD213PD  wide64<>+512(SB), Y0, Y3
+	VFMADD213PD  wide64<>+544(SB), Y0, Y3
+	VFMADD213PD  wide64<>+544(SB), Y0, Y3
+	VMOVUPD      wide64<>+576(SB), Y0
+	VFMADD231PD  wide64<>+512(SB), Y2, Y0
+	VSUBPD       Y0, Y2, Y2
+	VADDPD       wide64<>+608(SB), Y2, Y2
+	VPSLLQ       $0x34, Y0, Y0
+	VPSLLQ       $0x34, Y2, Y2
+	VMULPD       Y0, Y3, Y3
+	VMULPD       Y2, Y3, Y0
+	VADDPD       Y0, Y4, Y4
+	ADDQ         $0x00000004, SI
+	SUBQ         $0x00000004, AX
+	JGE          one297
+
+part299:
+	ADDQ         $0x00000004, AX
+	JZ           done298
+	NEGQ         AX
+	LEAQ         edge<>+256(SB), DI
+	VMOVUPD      (DI)(AX*8), Y0
+	VMASKMOVPD   (CX)(SI*8), Y0, Y2
+	VSUBPD       Y1, Y2, Y2
+	VMOVUPD      wide64<>+0(SB), Y3
+	VMOVUPD      wide64<>+32(SB), Y6
+	VMINPD       Y2, Y3, Y2
+	VMAXPD       Y2, Y6, Y2
+	VMULPD       wide64<>+64(SB), Y2, Y3
+	VROUNDPD     $0x00, Y3, Y3
+	VFNMADD231PD wide64<>+96(SB), Y3, Y2
+	VFNMADD231PD wide64<>+128(SB), Y3, Y2
+	VMOVUPD      wide64<>+160(SB), Y6
+	VFMADD213PD  wide64<>+192(SB), Y2, Y6
+	VFMADD213PD  wide64<>+224(SB), Y2, Y6
+	VFMADD213PD  wide64<>+256(SB), Y2, Y6
+	VFMADD213PD  wide64<>+288(SB), Y2, Y6
+	VFMADD213PD  wide64<>+320(SB), Y2, Y6
+	VFMADD213PD  wide64<>+352(SB), Y2, Y6
+	VFMADD213PD  wide64<>+384(SB), Y2, Y6
+	VFMADD213PD  wide64<>+416(SB), Y2, Y6
+	VFMADD213PD  wide64<>+448(SB), Y2, Y6
+	VFMADD213PD  wide64<>+480(SB), Y2, Y6
+	VFMADD213PD  wide64<>+512(SB), Y2, Y6
+	VFMADD213PD  wide64<>+544(SB), Y2, Y6
+	VFMADD213PD  wide64<>+544(SB), Y2, Y6
+	VMOVUPD      wide64<>+576(SB), Y2
+	VFMADD231PD  wide64<>+512(SB), Y3, Y2
+	VSUBPD       Y2, Y3, Y3
+	VADDPD       wide64<>+608(SB), Y3, Y3
+	VPSLLQ       $0x34, Y2, Y2
+	VPSLLQ       $0x34, Y3, Y3
+	VMULPD       Y2, Y6, Y6
+	VMULPD       Y3, Y6, Y2
+	VADDPD       Y2, Y4, Y2
+	VBLENDVPD    Y0, Y2, Y4, Y4
+
+done298:
+	VADDPD     Y5, Y4, Y4
+	VPERM2F128 $0x01, Y4, Y4, Y0
+	VADDPD     Y0, Y4, Y4
+	VPERMILPD  $0x05, Y4, Y0
+	VADDPD     Y0, Y4, Y4
+	VMOVSD     X1, (DX)
+	VMOVSD     X4, (BX)
+	VZEROUPPER
+	RET
+
+// func normalize64avx2(rows int, cols int, dst *float64, x *float64, stats *float64, part float64, eps float64, rms int)
+// Requires: AVX, FMA3
+TEXT ·normalize64avx2(SB), NOSPLIT, $0-64
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         dst+16(FP), DX
+	MOVQ         x+24(FP), BX
+	MOVQ         stats+32(FP), SI
+	MOVQ         rms+56(FP), DI
+	VBROADCASTSD part+40(FP), Y0
+	VBROADCASTSD eps+48(FP), Y1
+	MOVQ         CX, R8
+	SHLQ         $0x03, R8
+
+row300:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	TESTQ  DI, DI
+	JNZ    square301
+	MOVQ   CX, R9
+	XORQ   R10, R10
+	SUBQ   $0x00000010, R9
+	JL     tail304
+
+loop303:
+	VMOVUPD (BX)(R10*8), Y10
+	VMOVUPD 32(BX)(R10*8), Y11
+	VMOVUPD 64(BX)(R10*8), Y12
+	VMOVUPD 96(BX)(R10*8), Y13
+	VADDPD  Y10, Y2, Y2
+	VADDPD  Y11, Y3, Y3
+	VADDPD  Y12, Y4, Y4
+	VADDPD  Y13, Y5, Y5
+	ADDQ    $0x00000010, R10
+	SUBQ    $0x00000010, R9
+	JGE     loop303
+
+tail304:
+	ADDQ $0x00000010, R9
+	JZ   done306
+	SUBQ $0x00000004, R9
+	JL   part307
+
+one305:
+	VMOVUPD (BX)(R10*8), Y10
+	VADDPD  Y10, Y2, Y2
+	ADDQ    $0x00000004, R10
+	SUBQ    $0x00000004, R9
+	JGE     one305
+
+part307:
+	ADDQ       $0x00000004, R9
+	JZ         done306
+	NEGQ       R9
+	LEAQ       edge<>+256(SB), R11
+	VMOVUPD    (R11)(R9*8), Y10
+	VMASKMOVPD (BX)(R10*8), Y10, Y10
+	VADDPD     Y10, Y2, Y2
+
+done306:
+	VADDPD     Y4, Y2, Y2
+	VADDPD     Y5, Y3, Y3
+	VADDPD     Y3, Y2, Y2
+	VPERM2F128 $0x01, Y2, Y2, Y3
+	VADDPD     Y3, Y2, Y2
+	VPERMILPD  $0x05, Y2, Y3
+	VADDPD     Y3, Y2, Y2
+	VMULPD     Y0, Y2, Y2
+	JMP        mean302
+
+square301:
+	VXORPS Y2, Y2, Y2
+
+mean302:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000010, R9
+	JL   tail309
+
+loop308:
+	VMOVUPD     (BX)(R10*8), Y3
+	VMOVUPD     32(BX)(R10*8), Y4
+	VMOVUPD     64(BX)(R10*8), Y5
+	VMOVUPD     96(BX)(R10*8), Y10
+	VSUBPD      Y2, Y3, Y3
+	VSUBPD      Y2, Y4, Y4
+	VSUBPD      Y2, Y5, Y5
+	VSUBPD      Y2, Y10, Y10
+	VFMADD231PD Y3, Y3, Y6
+	VFMADD231PD Y4, Y4, Y7
+	VFMADD231PD Y5, Y5, Y8
+	VFMADD231PD Y10, Y10, Y9
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JGE         loop308
+
+tail309:
+	ADDQ $0x00000010, R9
+	JZ   done311
+	SUBQ $0x00000004, R9
+	JL   part312
+
+one310:
+	VMOVUPD     (BX)(R10*8), Y3
+	VSUBPD      Y2, Y3, Y3
+	VFMADD231PD Y3, Y3, Y6
+	ADDQ        $0x00000004, R10
+	SUBQ        $0x00000004, R9
+	JGE         one310
+
+part312:
+	ADDQ        $0x00000004, R9
+	JZ          done311
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPD     (R11)(R9*8), Y3
+	VMASKMOVPD  (BX)(R10*8), Y3, Y4
+	VSUBPD      Y2, Y4, Y4
+	VMOVUPD     Y6, Y5
+	VFMADD231PD Y4, Y4, Y5
+	VBLENDVPD   Y3, Y5, Y6, Y6
+
+done311:
+	VADDPD      Y8, Y6, Y6
+	VADDPD      Y9, Y7, Y7
+	VADDPD      Y7, Y6, Y6
+	VPERM2F128  $0x01, Y6, Y6, Y3
+	VADDPD      Y3, Y6, Y6
+	VPERMILPD   $0x05, Y6, Y3
+	VADDPD      Y3, Y6, Y6
+	VFMADD213PD Y1, Y0, Y6
+	VSQRTPD     Y6, Y6
+	VMOVUPD     wide64<>+544(SB), Y3
+	VDIVPD      Y6, Y3, Y6
+	MOVQ        CX, R9
+	XORQ        R10, R10
+	SUBQ        $0x00000010, R9
+	JL          tail314
+
+loop313:
+	VMOVUPD (BX)(R10*8), Y3
+	VMOVUPD 32(BX)(R10*8), Y4
+	VMOVUPD 64(BX)(R10*8), Y5
+	VMOVUPD 96(BX)(R10*8), Y7
+	VSUBPD  Y2, Y3, Y3
+	VSUBPD  Y2, Y4, Y4
+	VSUBPD  Y2, Y5, Y5
+	VSUBPD  Y2, Y7, Y7
+	VMULPD  Y6, Y3, Y3
+	VMULPD  Y6, Y4, Y4
+	VMULPD  Y6, Y5, Y5
+	VMULPD  Y6, Y7, Y7
+	VMOVUPD Y3, (DX)(R10*8)
+	VMOVUPD Y4, 32(DX)(R10*8)
+	VMOVUPD Y5, 64(DX)(R10*8)
+	VMOVUPD Y7, 96(DX)(R10*8)
+	ADDQ    $0x00000010, R10
+	SUBQ    $0x00000010, R9
+	JGE     loop313
+
+tail314:
+	ADDQ $0x00000010, R9
+	JZ   done316
+	SUBQ $0x00000004, R9
+	JL   part317
+
+one315:
+	VMOVUPD (BX)(R10*8), Y3
+	VSUBPD  Y2, Y3, Y3
+	VMULPD  Y6, Y3, Y3
+	VMOVUPD Y3, (DX)(R10*8)
+	ADDQ    $0x00000004, R10
+	SUBQ    $0x00000004, R9
+	JGE     one315
+
+part317:
+	ADDQ       $0x00000004, R9
+	JZ         done316
+	NEGQ       R9
+	LEAQ       edge<>+256(SB), R11
+	VMOVUPD    (R11)(R9*8), Y3
+	VMASKMOVPD (BX)(R10*8), Y3, Y4
+	VSUBPD     Y2, Y4, Y4
+	VMULPD     Y6, Y4, Y4
+	VMASKMOVPD Y4, Y3, (DX)(R10*8)
+
+done316:
+	TESTQ  SI, SI
+	JZ     none318
+	VMOVSD X2, (SI)
+	VMOVSD X6, 8(SI)
+	ADDQ   $0x10, SI
+
+none318:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ AX
+	JNZ  row300
+	VZEROUPPER
+	RET
+
+// func normalizeGrad64avx2(rows int, cols int, dst *float64, x *float64, grad *float64, part float64, eps float64, rms int)
+// Requires: AVX, FMA3
+TEXT ·normalizeGrad64avx2(SB), NOSPLIT, $0-64
+	MOVQ         rows+0(FP), AX
+	MOVQ         cols+8(FP), CX
+	MOVQ         dst+16(FP), DX
+	MOVQ         x+24(FP), BX
+	MOVQ         grad+32(FP), SI
+	MOVQ         rms+56(FP), DI
+	VBROADCASTSD part+40(FP), Y0
+	VBROADCASTSD eps+48(FP), Y1
+	MOVQ         CX, R8
+	SHLQ         $0x03, R8
+
+row319:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	TESTQ  DI, DI
+	JNZ    square320
+	MOVQ   CX, R9
+	XORQ   R10, R10
+	SUBQ   $0x00000010, R9
+	JL     tail323
+
+loop322:
+	VMOVUPD (BX)(R10*8), Y10
+	VMOVUPD 32(BX)(R10*8), Y11
+	VMOVUPD 64(BX)(R10*8), Y12
+	VMOVUPD 96(BX)(R10*8), Y13
+	VADDPD  Y10, Y2, Y2
+	VADDPD  Y11, Y3, Y3
+	VADDPD  Y12, Y4, Y4
+	VADDPD  Y13, Y5, Y5
+	ADDQ    $0x00000010, R10
+	SUBQ    $0x00000010, R9
+	JGE     loop322
+
+tail323:
+	ADDQ $0x00000010, R9
+	JZ   done325
+	SUBQ $0x00000004, R9
+	JL   part326
+
+one324:
+	VMOVUPD (BX)(R10*8), Y10
+	VADDPD  Y10, Y2, Y2
+	ADDQ    $0x00000004, R10
+	SUBQ    $0x00000004, R9
+	JGE     one324
+
+part326:
+	ADDQ       $0x00000004, R9
+	JZ         done325
+	NEGQ       R9
+	LEAQ       edge<>+256(SB), R11
+	VMOVUPD    (R11)(R9*8), Y10
+	VMASKMOVPD (BX)(R10*8), Y10, Y10
+	VADDPD     Y10, Y2, Y2
+
+done325:
+	VADDPD     Y4, Y2, Y2
+	VADDPD     Y5, Y3, Y3
+	VADDPD     Y3, Y2, Y2
+	VPERM2F128 $0x01, Y2, Y2, Y3
+	VADDPD     Y3, Y2, Y2
+	VPERMILPD  $0x05, Y2, Y3
+	VADDPD     Y3, Y2, Y2
+	VMULPD     Y0, Y2, Y2
+	JMP        mean321
+
+square320:
+	VXORPS Y2, Y2, Y2
+
+mean321:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000010, R9
+	JL   tail328
+
+loop327:
+	VMOVUPD     (BX)(R10*8), Y3
+	VMOVUPD     32(BX)(R10*8), Y4
+	VMOVUPD     64(BX)(R10*8), Y5
+	VMOVUPD     96(BX)(R10*8), Y10
+	VSUBPD      Y2, Y3, Y3
+	VSUBPD      Y2, Y4, Y4
+	VSUBPD      Y2, Y5, Y5
+	VSUBPD      Y2, Y10, Y10
+	VFMADD231PD Y3, Y3, Y6
+	VFMADD231PD Y4, Y4, Y7
+	VFMADD231PD Y5, Y5, Y8
+	VFMADD231PD Y10, Y10, Y9
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JGE         loop327
+
+tail328:
+	ADDQ $0x00000010, R9
+	JZ   done330
+	SUBQ $0x00000004, R9
+	JL   part331
+
+one329:
+	VMOVUPD     (BX)(R10*8), Y3
+	VSUBPD      Y2, Y3, Y3
+	VFMADD231PD Y3, Y3, Y6
+	ADDQ        $0x00000004, R10
+	SUBQ        $0x00000004, R9
+	JGE         one329
+
+part331:
+	ADDQ        $0x00000004, R9
+	JZ          done330
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPD     (R11)(R9*8), Y3
+	VMASKMOVPD  (BX)(R10*8), Y3, Y4
+	VSUBPD      Y2, Y4, Y4
+	VMOVUPD     Y6, Y5
+	VFMADD231PD Y4, Y4, Y5
+	VBLENDVPD   Y3, Y5, Y6, Y6
+
+done330:
+	VADDPD      Y8, Y6, Y6
+	VADDPD      Y9, Y7, Y7
+	VADDPD      Y7, Y6, Y6
+	VPERM2F128  $0x01, Y6, Y6, Y3
+	VADDPD      Y3, Y6, Y6
+	VPERMILPD   $0x05, Y6, Y3
+	VADDPD      Y3, Y6, Y6
+	VFMADD213PD Y1, Y0, Y6
+	VSQRTPD     Y6, Y6
+	VMOVUPD     wide64<>+544(SB), Y3
+	VDIVPD      Y6, Y3, Y6
+	VXORPS      Y3, Y3, Y3
+	VXORPS      Y4, Y4, Y4
+	VXORPS      Y5, Y5, Y5
+	VXORPS      Y7, Y7, Y7
+	MOVQ        CX, R9
+	XORQ        R10, R10
+	SUBQ        $0x00000008, R9
+	JL          tail333
+
+loop332:
+	VMOVUPD     (BX)(R10*8), Y8
+	VMOVUPD     32(BX)(R10*8), Y9
+	VMOVUPD     (SI)(R10*8), Y10
+	VMOVUPD     32(SI)(R10*8), Y11
+	VSUBPD      Y2, Y8, Y8
+	VSUBPD      Y2, Y9, Y9
+	VMULPD      Y6, Y8, Y8
+	VMULPD      Y6, Y9, Y9
+	VADDPD      Y10, Y3, Y3
+	VADDPD      Y11, Y4, Y4
+	VFMADD231PD Y10, Y8, Y5
+	VFMADD231PD Y11, Y9, Y7
+	ADDQ        $0x00000008, R10
+	SUBQ        $0x00000008, R9
+	JGE         loop332
+
+tail333:
+	ADDQ $0x00000008, R9
+	JZ   done335
+	SUBQ $0x00000004, R9
+	JL   part336
+
+one334:
+	VMOVUPD     (BX)(R10*8), Y8
+	VMOVUPD     (SI)(R10*8), Y9
+	VSUBPD      Y2, Y8, Y8
+	VMULPD      Y6, Y8, Y8
+	VADDPD      Y9, Y3, Y3
+	VFMADD231PD Y9, Y8, Y5
+	ADDQ        $0x00000004, R10
+	SUBQ        $0x00000004, R9
+	JGE         one334
+
+part336:
+	ADDQ        $0x00000004, R9
+	JZ          done335
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPD     (R11)(R9*8), Y8
+	VMASKMOVPD  (BX)(R10*8), Y8, Y9
+	VMASKMOVPD  (SI)(R10*8), Y8, Y10
+	VSUBPD      Y2, Y9, Y9
+	VMULPD      Y6, Y9, Y9
+	VADDPD      Y10, Y3, Y3
+	VMOVUPD     Y5, Y11
+	VFMADD231PD Y10, Y9, Y11
+	VBLENDVPD   Y8, Y11, Y5, Y5
+
+done335:
+	VADDPD     Y4, Y3, Y3
+	VPERM2F128 $0x01, Y3, Y3, Y4
+	VADDPD     Y4, Y3, Y3
+	VPERMILPD  $0x05, Y3, Y4
+	VADDPD     Y4, Y3, Y3
+	VADDPD     Y7, Y5, Y5
+	VPERM2F128 $0x01, Y5, Y5, Y4
+	VADDPD     Y4, Y5, Y5
+	VPERMILPD  $0x05, Y5, Y4
+	VADDPD     Y4, Y5, Y5
+	VMULPD     Y0, Y3, Y3
+	VMULPD     Y0, Y5, Y5
+	TESTQ      DI, DI
+	JZ         centred337
+	VXORPS     Y3, Y3, Y3
+
+centred337:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000010, R9
+	JL   tail339
+
+loop338:
+	VMOVUPD      (BX)(R10*8), Y4
+	VMOVUPD      32(BX)(R10*8), Y7
+	VMOVUPD      64(BX)(R10*8), Y8
+	VMOVUPD      96(BX)(R10*8), Y9
+	VMOVUPD      (SI)(R10*8), Y10
+	VMOVUPD      32(SI)(R10*8), Y11
+	VMOVUPD      64(SI)(R10*8), Y12
+	VMOVUPD      96(SI)(R10*8), Y13
+	VSUBPD       Y2, Y4, Y4
+	VSUBPD       Y2, Y7, Y7
+	VSUBPD       Y2, Y8, Y8
+	VSUBPD       Y2, Y9, Y9
+	VMULPD       Y6, Y4, Y4
+	VMULPD       Y6, Y7, Y7
+	VMULPD       Y6, Y8, Y8
+	VMULPD       Y6, Y9, Y9
+	VSUBPD       Y3, Y10, Y10
+	VSUBPD       Y3, Y11, Y11
+	VSUBPD       Y3, Y12, Y12
+	VSUBPD       Y3, Y13, Y13
+	VFNMADD231PD Y5, Y4, Y10
+	VFNMADD231PD Y5, Y7, Y11
+	VFNMADD231PD Y5, Y8, Y12
+	VFNMADD231PD Y5, Y9, Y13
+	VMULPD       Y6, Y10, Y10
+	VMULPD       Y6, Y11, Y11
+	VMULPD       Y6, Y12, Y12
+	VMULPD       Y6, Y13, Y13
+	VMOVUPD      Y10, (DX)(R10*8)
+	VMOVUPD      Y11, 32(DX)(R10*8)
+	VMOVUPD      Y12, 64(DX)(R10*8)
+	VMOVUPD      Y13, 96(DX)(R10*8)
+	ADDQ         $0x00000010, R10
+	SUBQ         $0x00000010, R9
+	JGE          loop338
+
+tail339:
+	ADDQ $0x00000010, R9
+	JZ   done341
+	SUBQ $0x00000004, R9
+	JL   part342
+
+one340:
+	VMOVUPD      (BX)(R10*8), Y4
+	VMOVUPD      (SI)(R10*8), Y7
+	VSUBPD       Y2, Y4, Y4
+	VMULPD       Y6, Y4, Y4
+	VSUBPD       Y3, Y7, Y7
+	VFNMADD231PD Y5, Y4, Y7
+	VMULPD       Y6, Y7, Y7
+	VMOVUPD      Y7, (DX)(R10*8)
+	ADDQ         $0x00000004, R10
+	SUBQ         $0x00000004, R9
+	JGE          one340
+
+part342:
+	ADDQ         $0x00000004, R9
+	JZ           done341
+	NEGQ         R9
+	LEAQ         edge<>+256(SB), R11
+	VMOVUPD      (R11)(R9*8), Y4
+	VMASKMOVPD   (BX)(R10*8), Y4, Y7
+	VMASKMOVPD   (SI)(R10*8), Y4, Y8
+	VSUBPD       Y2, Y7, Y7
+	VMULPD       Y6, Y7, Y7
+	VSUBPD       Y3, Y8, Y8
+	VFNMADD231PD Y5, Y7, Y8
+	VMULPD       Y6, Y8, Y8
+	VMASKMOVPD   Y8, Y4, (DX)(R10*8)
+
+done341:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row319
+	VZEROUPPER
+	RET
+
+// func gate64avx2(rows int, cols int, dst *float64, x *float64, s *float64)
+// Requires: AVX
+TEXT ·gate64avx2(SB), NOSPLIT, $0-40
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ CX, DI
+	SHLQ $0x03, DI
+
+row343:
+	MOVQ CX, R8
+	XORQ R9, R9
+	SUBQ $0x00000010, R8
+	JL   tail345
+
+loop344:
+	VMOVUPD (BX)(R9*8), Y0
+	VMOVUPD 32(BX)(R9*8), Y1
+	VMOVUPD 64(BX)(R9*8), Y2
+	VMOVUPD 96(BX)(R9*8), Y3
+	VMOVUPD (SI)(R9*8), Y4
+	VMOVUPD 32(SI)(R9*8), Y5
+	VMOVUPD 64(SI)(R9*8), Y6
+	VMOVUPD 96(SI)(R9*8), Y7
+	VMULPD  Y4, Y0, Y0
+	VMULPD  Y5, Y1, Y1
+	VMULPD  Y6, Y2, Y2
+	VMULPD  Y7, Y3, Y3
+	VMOVUPD Y0, (DX)(R9*8)
+	VMOVUPD Y1, 32(DX)(R9*8)
+	VMOVUPD Y2, 64(DX)(R9*8)
+	VMOVUPD Y3, 96(DX)(R9*8)
+	ADDQ    $0x00000010, R9
+	SUBQ    $0x00000010, R8
+	JGE     loop344
+
+tail345:
+	ADDQ $0x00000010, R8
+	JZ   done347
+	SUBQ $0x00000004, R8
+	JL   part348
+
+one346:
+	VMOVUPD (BX)(R9*8), Y0
+	VMOVUPD (SI)(R9*8), Y1
+	VMULPD  Y1, Y0, Y0
+	VMOVUPD Y0, (DX)(R9*8)
+	ADDQ    $0x00000004, R9
+	SUBQ    $0x00000004, R8
+	JGE     one346
+
+part348:
+	ADDQ       $0x00000004, R8
+	JZ         done347
+	NEGQ       R8
+	LEAQ       edge<>+256(SB), R10
+	VMOVUPD    (R10)(R8*8), Y0
+	VMASKMOVPD (BX)(R9*8), Y0, Y1
+	VMASKMOVPD (SI)(R9*8), Y0, Y2
+	VMULPD     Y2, Y1, Y1
+	VMASKMOVPD Y1, Y0, (DX)(R9*8)
+
+done347:
+	ADDQ DI, DX
+	ADDQ DI, BX
+	DECQ AX
+	JNZ  row343
+	VZEROUPPER
+	RET
+
+// func gateAdd64avx2(rows int, cols int, dst *float64, h *float64, x *float64, s *float64)
+// Requires: AVX, FMA3
+TEXT ·gateAdd64avx2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ h+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ s+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x03, R8
+
+row349:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000010, R9
+	JL   tail351
+
+loop350:
+	VMOVUPD     (BX)(R10*8), Y0
+	VMOVUPD     32(BX)(R10*8), Y1
+	VMOVUPD     64(BX)(R10*8), Y2
+	VMOVUPD     96(BX)(R10*8), Y3
+	VMOVUPD     (SI)(R10*8), Y4
+	VMOVUPD     32(SI)(R10*8), Y5
+	VMOVUPD     64(SI)(R10*8), Y6
+	VMOVUPD     96(SI)(R10*8), Y7
+	VMOVUPD     (DI)(R10*8), Y8
+	VMOVUPD     32(DI)(R10*8), Y9
+	VMOVUPD     64(DI)(R10*8), Y10
+	VMOVUPD     96(DI)(R10*8), Y11
+	VFMADD231PD Y8, Y4, Y0
+	VFMADD231PD Y9, Y5, Y1
+	VFMADD231PD Y10, Y6, Y2
+	VFMADD231PD Y11, Y7, Y3
+	VMOVUPD     Y0, (DX)(R10*8)
+	VMOVUPD     Y1, 32(DX)(R10*8)
+	VMOVUPD     Y2, 64(DX)(R10*8)
+	VMOVUPD     Y3, 96(DX)(R10*8)
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JGE         loop350
+
+tail351:
+	ADDQ $0x00000010, R9
+	JZ   done353
+	SUBQ $0x00000004, R9
+	JL   part354
+
+one352:
+	VMOVUPD     (BX)(R10*8), Y0
+	VMOVUPD     (SI)(R10*8), Y1
+	VMOVUPD     (DI)(R10*8), Y2
+	VFMADD231PD Y2, Y1, Y0
+	VMOVUPD     Y0, (DX)(R10*8)
+	ADDQ        $0x00000004, R10
+	SUBQ        $0x00000004, R9
+	JGE         one352
+
+part354:
+	ADDQ        $0x00000004, R9
+	JZ          done353
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPD     (R11)(R9*8), Y0
+	VMASKMOVPD  (BX)(R10*8), Y0, Y1
+	VMASKMOVPD  (SI)(R10*8), Y0, Y2
+	VMASKMOVPD  (DI)(R10*8), Y0, Y3
+	VFMADD231PD Y3, Y2, Y1
+	VMASKMOVPD  Y1, Y0, (DX)(R10*8)
+
+done353:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, SI
+	DECQ AX
+	JNZ  row349
+	VZEROUPPER
+	RET
+
+// func modulate64avx2(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)
+// Requires: AVX, FMA3
+TEXT ·modulate64avx2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ cols+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ s+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ CX, R8
+	SHLQ $0x03, R8
+
+row355:
+	MOVQ CX, R9
+	XORQ R10, R10
+	SUBQ $0x00000010, R9
+	JL   tail357
+
+loop356:
+	VMOVUPD     (BX)(R10*8), Y0
+	VMOVUPD     32(BX)(R10*8), Y1
+	VMOVUPD     64(BX)(R10*8), Y2
+	VMOVUPD     96(BX)(R10*8), Y3
+	VMOVUPD     (SI)(R10*8), Y4
+	VMOVUPD     32(SI)(R10*8), Y5
+	VMOVUPD     64(SI)(R10*8), Y6
+	VMOVUPD     96(SI)(R10*8), Y7
+	VMOVUPD     (DI)(R10*8), Y8
+	VMOVUPD     32(DI)(R10*8), Y9
+	VMOVUPD     64(DI)(R10*8), Y10
+	VMOVUPD     96(DI)(R10*8), Y11
+	VFMADD213PD Y0, Y0, Y4
+	VFMADD213PD Y1, Y1, Y5
+	VFMADD213PD Y2, Y2, Y6
+	VFMADD213PD Y3, Y3, Y7
+	VADDPD      Y8, Y4, Y0
+	VADDPD      Y9, Y5, Y1
+	VADDPD      Y10, Y6, Y2
+	VADDPD      Y11, Y7, Y3
+	VMOVUPD     Y0, (DX)(R10*8)
+	VMOVUPD     Y1, 32(DX)(R10*8)
+	VMOVUPD     Y2, 64(DX)(R10*8)
+	VMOVUPD     Y3, 96(DX)(R10*8)
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000010, R9
+	JGE         loop356
+
+tail357:
+	ADDQ $0x00000010, R9
+	JZ   done359
+	SUBQ $0x00000004, R9
+	JL   part360
+
+one358:
+	VMOVUPD     (BX)(R10*8), Y0
+	VMOVUPD     (SI)(R10*8), Y1
+	VMOVUPD     (DI)(R10*8), Y2
+	VFMADD213PD Y0, Y0, Y1
+	VADDPD      Y2, Y1, Y0
+	VMOVUPD     Y0, (DX)(R10*8)
+	ADDQ        $0x00000004, R10
+	SUBQ        $0x00000004, R9
+	JGE         one358
+
+part360:
+	ADDQ        $0x00000004, R9
+	JZ          done359
+	NEGQ        R9
+	LEAQ        edge<>+256(SB), R11
+	VMOVUPD     (R11)(R9*8), Y0
+	VMASKMOVPD  (BX)(R10*8), Y0, Y1
+	VMASKMOVPD  (SI)(R10*8), Y0, Y2
+	VMASKMOVPD  (DI)(R10*8), Y0, Y3
+	VFMADD213PD Y1, Y1, Y2
+	VADDPD      Y3, Y2, Y1
+	VMASKMOVPD  Y1, Y0, (DX)(R10*8)
+
+done359:
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ AX
+	JNZ  row355
+	VZEROUPPER
+	RET
+
+// func sum32(n int, lanes *float64, x *float32)
+TEXT ·sum32(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·sum32avx512(SB)
+
+avx2:
+	JMP ·sum32avx2(SB)
+
+// func dot32(n int, lanes *float64, x *float32, y *float32)
+TEXT ·dot32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·dot32avx512(SB)
+
+avx2:
+	JMP ·dot32avx2(SB)
+
+// func columns32(rows int, lanes *float64, x *float32, ld int, mask int)
+TEXT ·columns32(SB), NOSPLIT, $0-40
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·columns32avx512(SB)
+
+avx2:
+	JMP ·columns32avx2(SB)
+
+// func softmax32(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
+TEXT ·softmax32(SB), NOSPLIT, $0-44
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·softmax32avx512(SB)
+
+avx2:
+	JMP ·softmax32avx2(SB)
+
+// func softmaxShort32(rows int, cols int, ld int, dst *float32, x *float32, scale float32)
+TEXT ·softmaxShort32(SB), NOSPLIT, $0-44
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·softmaxShort32avx512(SB)
+
+avx2:
+	JMP ·softmax32avx2(SB)
+
+// func softmaxGrad32(rows int, cols int, ld int, dst *float32, y *float32, grad *float32, scale float32)
+TEXT ·softmaxGrad32(SB), NOSPLIT, $0-52
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·softmaxGrad32avx512(SB)
+
+avx2:
+	JMP ·softmaxGrad32avx2(SB)
+
+// func logSumExp32(n int, x *float32, top *float32, sum *float32)
+TEXT ·logSumExp32(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·logSumExp32avx512(SB)
+
+avx2:
+	JMP ·logSumExp32avx2(SB)
+
+// func normalize32(rows int, cols int, dst *float32, x *float32, stats *float32, part float32, eps float32, rms int)
+TEXT ·normalize32(SB), NOSPLIT, $0-56
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·normalize32avx512(SB)
+
+avx2:
+	JMP ·normalize32avx2(SB)
+
+// func normalizeGrad32(rows int, cols int, dst *float32, x *float32, grad *float32, part float32, eps float32, rms int)
+TEXT ·normalizeGrad32(SB), NOSPLIT, $0-56
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·normalizeGrad32avx512(SB)
+
+avx2:
+	JMP ·normalizeGrad32avx2(SB)
+
+// func gate32(rows int, cols int, dst *float32, x *float32, s *float32)
+TEXT ·gate32(SB), NOSPLIT, $0-40
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·gate32avx512(SB)
+
+avx2:
+	JMP ·gate32avx2(SB)
+
+// func gateAdd32(rows int, cols int, dst *float32, h *float32, x *float32, s *float32)
+TEXT ·gateAdd32(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·gateAdd32avx512(SB)
+
+avx2:
+	JMP ·gateAdd32avx2(SB)
+
+// func modulate32(rows int, cols int, dst *float32, x *float32, s *float32, t *float32)
+TEXT ·modulate32(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·modulate32avx512(SB)
+
+avx2:
+	JMP ·modulate32avx2(SB)
+
+// func sum64(n int, lanes *float64, x *float64)
+TEXT ·sum64(SB), NOSPLIT, $0-24
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·sum64avx512(SB)
+
+avx2:
+	JMP ·sum64avx2(SB)
+
+// func dot64(n int, lanes *float64, x *float64, y *float64)
+TEXT ·dot64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·dot64avx512(SB)
+
+avx2:
+	JMP ·dot64avx2(SB)
+
+// func columns64(rows int, lanes *float64, x *float64, ld int, mask int)
+TEXT ·columns64(SB), NOSPLIT, $0-40
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·columns64avx512(SB)
+
+avx2:
+	JMP ·columns64avx2(SB)
+
+// func softmax64(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
+TEXT ·softmax64(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·softmax64avx512(SB)
+
+avx2:
+	JMP ·softmax64avx2(SB)
+
+// func softmaxShort64(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
+TEXT ·softmaxShort64(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·softmaxShort64avx512(SB)
+
+avx2:
+	JMP ·softmax64avx2(SB)
+
+// func softmaxGrad64(rows int, cols int, ld int, dst *float64, y *float64, grad *float64, scale float64)
+TEXT ·softmaxGrad64(SB), NOSPLIT, $0-56
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·softmaxGrad64avx512(SB)
+
+avx2:
+	JMP ·softmaxGrad64avx2(SB)
+
+// func logSumExp64(n int, x *float64, top *float64, sum *float64)
+TEXT ·logSumExp64(SB), NOSPLIT, $0-32
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·logSumExp64avx512(SB)
+
+avx2:
+	JMP ·logSumExp64avx2(SB)
+
+// func normalize64(rows int, cols int, dst *float64, x *float64, stats *float64, part float64, eps float64, rms int)
+TEXT ·normalize64(SB), NOSPLIT, $0-64
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·normalize64avx512(SB)
+
+avx2:
+	JMP ·normalize64avx2(SB)
+
+// func normalizeGrad64(rows int, cols int, dst *float64, x *float64, grad *float64, part float64, eps float64, rms int)
+TEXT ·normalizeGrad64(SB), NOSPLIT, $0-64
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·normalizeGrad64avx512(SB)
+
+avx2:
+	JMP ·normalizeGrad64avx2(SB)
+
+// func gate64(rows int, cols int, dst *float64, x *float64, s *float64)
+TEXT ·gate64(SB), NOSPLIT, $0-40
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·gate64avx512(SB)
+
+avx2:
+	JMP ·gate64avx2(SB)
+
+// func gateAdd64(rows int, cols int, dst *float64, h *float64, x *float64, s *float64)
+TEXT ·gateAdd64(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·gateAdd64avx512(SB)
+
+avx2:
+	JMP ·gateAdd64avx2(SB)
+
+// func modulate64(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)
+TEXT ·modulate64(SB), NOSPLIT, $0-48
+	CMPB ·active+0(SB), $0x02
+	JNE  avx2
+	JMP  ·modulate64avx512(SB)
+
+avx2:
+	JMP ·modulate64avx2(SB)
+
+DATA edge<>+0(SB)/8, $0xffffffffffffffff
+DATA edge<>+8(SB)/8, $0xffffffffffffffff
+DATA edge<>+16(SB)/8, $0xffffffffffffffff
+DATA edge<>+24(SB)/8, $0xffffffffffffffff
+DATA edge<>+32(SB)/8, $0xffffffffffffffff
+DATA edge<>+40(SB)/8, $0xffffffffffffffff
+DATA edge<>+48(SB)/8, $0xffffffffffffffff
+DATA edge<>+56(SB)/8, $0xffffffffffffffff
+DATA edge<>+64(SB)/8, $0xffffffffffffffff
+DATA edge<>+72(SB)/8, $0xffffffffffffffff
+DATA edge<>+80(SB)/8, $0xffffffffffffffff
+DATA edge<>+88(SB)/8, $0xffffffffffffffff
+DATA edge<>+96(SB)/8, $0xffffffffffffffff
+DATA edge<>+104(SB)/8, $0xffffffffffffffff
+DATA edge<>+112(SB)/8, $0xffffffffffffffff
+DATA edge<>+120(SB)/8, $0xffffffffffffffff
+DATA edge<>+128(SB)/8, $0xffffffffffffffff
+DATA edge<>+136(SB)/8, $0xffffffffffffffff
+DATA edge<>+144(SB)/8, $0xffffffffffffffff
+DATA edge<>+152(SB)/8, $0xffffffffffffffff
+DATA edge<>+160(SB)/8, $0xffffffffffffffff
+DATA edge<>+168(SB)/8, $0xffffffffffffffff
+DATA edge<>+176(SB)/8, $0xffffffffffffffff
+DATA edge<>+184(SB)/8, $0xffffffffffffffff
+DATA edge<>+192(SB)/8, $0xffffffffffffffff
+DATA edge<>+200(SB)/8, $0xffffffffffffffff
+DATA edge<>+208(SB)/8, $0xffffffffffffffff
+DATA edge<>+216(SB)/8, $0xffffffffffffffff
+DATA edge<>+224(SB)/8, $0xffffffffffffffff
+DATA edge<>+232(SB)/8, $0xffffffffffffffff
+DATA edge<>+240(SB)/8, $0xffffffffffffffff
+DATA edge<>+248(SB)/8, $0xffffffffffffffff
+DATA edge<>+256(SB)/8, $0x0000000000000000
+DATA edge<>+264(SB)/8, $0x0000000000000000
+DATA edge<>+272(SB)/8, $0x0000000000000000
+DATA edge<>+280(SB)/8, $0x0000000000000000
+DATA edge<>+288(SB)/8, $0x0000000000000000
+DATA edge<>+296(SB)/8, $0x0000000000000000
+DATA edge<>+304(SB)/8, $0x0000000000000000
+DATA edge<>+312(SB)/8, $0x0000000000000000
+DATA edge<>+320(SB)/8, $0x0000000000000000
+DATA edge<>+328(SB)/8, $0x0000000000000000
+DATA edge<>+336(SB)/8, $0x0000000000000000
+DATA edge<>+344(SB)/8, $0x0000000000000000
+DATA edge<>+352(SB)/8, $0x0000000000000000
+DATA edge<>+360(SB)/8, $0x0000000000000000
+DATA edge<>+368(SB)/8, $0x0000000000000000
+DATA edge<>+376(SB)/8, $0x0000000000000000
+DATA edge<>+384(SB)/8, $0x0000000000000000
+DATA edge<>+392(SB)/8, $0x0000000000000000
+DATA edge<>+400(SB)/8, $0x0000000000000000
+DATA edge<>+408(SB)/8, $0x0000000000000000
+DATA edge<>+416(SB)/8, $0x0000000000000000
+DATA edge<>+424(SB)/8, $0x0000000000000000
+DATA edge<>+432(SB)/8, $0x0000000000000000
+DATA edge<>+440(SB)/8, $0x0000000000000000
+DATA edge<>+448(SB)/8, $0x0000000000000000
+DATA edge<>+456(SB)/8, $0x0000000000000000
+DATA edge<>+464(SB)/8, $0x0000000000000000
+DATA edge<>+472(SB)/8, $0x0000000000000000
+DATA edge<>+480(SB)/8, $0x0000000000000000
+DATA edge<>+488(SB)/8, $0x0000000000000000
+DATA edge<>+496(SB)/8, $0x0000000000000000
+DATA edge<>+504(SB)/8, $0x0000000000000000
+GLOBL edge<>(SB), RODATA|NOPTR, $512
+
+DATA wide64<>+0(SB)/8, $0x4086300000000000
+DATA wide64<>+8(SB)/8, $0x4086300000000000
+DATA wide64<>+16(SB)/8, $0x4086300000000000
+DATA wide64<>+24(SB)/8, $0x4086300000000000
+DATA wide64<>+32(SB)/8, $0xc087500000000000
+DATA wide64<>+40(SB)/8, $0xc087500000000000
+DATA wide64<>+48(SB)/8, $0xc087500000000000
+DATA wide64<>+56(SB)/8, $0xc087500000000000
+DATA wide64<>+64(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+72(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+80(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+88(SB)/8, $0x3ff71547652b82fe
+DATA wide64<>+96(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+104(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+112(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+120(SB)/8, $0x3fe62e42fee00000
+DATA wide64<>+128(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+136(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+144(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+152(SB)/8, $0x3dea39ef35793c76
+DATA wide64<>+160(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+168(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+176(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+184(SB)/8, $0x3de6124613a86d08
+DATA wide64<>+192(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+200(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+208(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+216(SB)/8, $0x3e21eed8eff8d896
+DATA wide64<>+224(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+232(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+240(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+248(SB)/8, $0x3e5ae64567f544e2
+DATA wide64<>+256(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+264(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+272(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+280(SB)/8, $0x3e927e4fb7789f5b
+DATA wide64<>+288(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+296(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+304(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+312(SB)/8, $0x3ec71de3a556c732
+DATA wide64<>+320(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+328(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+336(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+344(SB)/8, $0x3efa01a01a01a019
+DATA wide64<>+352(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+360(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+368(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+376(SB)/8, $0x3f2a01a01a01a019
+DATA wide64<>+384(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+392(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+400(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+408(SB)/8, $0x3f56c16c16c16c16
+DATA wide64<>+416(SB)/8, $0x3f81111111111111
+DATA wide64<>+424(SB)/8, $0x3f81111111111111
+DATA wide64<>+432(SB)/8, $0x3f81111111111111
+DATA wide64<>+440(SB)/8, $0x3f81111111111111
+DATA wide64<>+448(SB)/8, $0x3fa5555555555555
+DATA wide64<>+456(SB)/8, $0x3fa5555555555555
+DATA wide64<>+464(SB)/8, $0x3fa5555555555555
+DATA wide64<>+472(SB)/8, $0x3fa5555555555555
+DATA wide64<>+480(SB)/8, $0x3fc5555555555555
+DATA wide64<>+488(SB)/8, $0x3fc5555555555555
+DATA wide64<>+496(SB)/8, $0x3fc5555555555555
+DATA wide64<>+504(SB)/8, $0x3fc5555555555555
+DATA wide64<>+512(SB)/8, $0x3fe0000000000000
+DATA wide64<>+520(SB)/8, $0x3fe0000000000000
+DATA wide64<>+528(SB)/8, $0x3fe0000000000000
+DATA wide64<>+536(SB)/8, $0x3fe0000000000000
+DATA wide64<>+544(SB)/8, $0x3ff0000000000000
+DATA wide64<>+552(SB)/8, $0x3ff0000000000000
+DATA wide64<>+560(SB)/8, $0x3ff0000000000000
+DATA wide64<>+568(SB)/8, $0x3ff0000000000000
+DATA wide64<>+576(SB)/8, $0x43380000000003ff
+DATA wide64<>+584(SB)/8, $0x43380000000003ff
+DATA wide64<>+592(SB)/8, $0x43380000000003ff
+DATA wide64<>+600(SB)/8, $0x43380000000003ff
+DATA wide64<>+608(SB)/8, $0x43480000000003ff
+DATA wide64<>+616(SB)/8, $0x43480000000003ff
+DATA wide64<>+624(SB)/8, $0x43480000000003ff
+DATA wide64<>+632(SB)/8, $0x43480000000003ff
+GLOBL wide64<>(SB), RODATA|NOPTR, $640
+
+DATA wide32<>+0(SB)/4, $0x42b20000
+DATA wide32<>+4(SB)/4, $0x42b20000
+DATA wide32<>+8(SB)/4, $0x42b20000
+DATA wide32<>+12(SB)/4, $0x42b20000
+DATA wide32<>+16(SB)/4, $0x42b20000
+DATA wide32<>+20(SB)/4, $0x42b20000
+DATA wide32<>+24(SB)/4, $0x42b20000
+DATA wide32<>+28(SB)/4, $0x42b20000
+DATA wide32<>+32(SB)/4, $0xc2d20000
+DATA wide32<>+36(SB)/4, $0xc2d20000
+DATA wide32<>+40(SB)/4, $0xc2d20000
+DATA wide32<>+44(SB)/4, $0xc2d20000
+DATA wide32<>+48(SB)/4, $0xc2d20000
+DATA wide32<>+52(SB)/4, $0xc2d20000
+DATA wide32<>+56(SB)/4, $0xc2d20000
+DATA wide32<>+60(SB)/4, $0xc2d20000
+DATA wide32<>+64(SB)/4, $0x3fb8aa3b
+DATA wide32<>+68(SB)/4, $0x3fb8aa3b
+DATA wide32<>+72(SB)/4, $0x3fb8aa3b
+DATA wide32<>+76(SB)/4, $0x3fb8aa3b
+DATA wide32<>+80(SB)/4, $0x3fb8aa3b
+DATA wide32<>+84(SB)/4, $0x3fb8aa3b
+DATA wide32<>+88(SB)/4, $0x3fb8aa3b
+DATA wide32<>+92(SB)/4, $0x3fb8aa3b
+DATA wide32<>+96(SB)/4, $0x3f317200
+DATA wide32<>+100(SB)/4, $0x3f317200
+DATA wide32<>+104(SB)/4, $0x3f317200
+DATA wide32<>+108(SB)/4, $0x3f317200
+DATA wide32<>+112(SB)/4, $0x3f317200
+DATA wide32<>+116(SB)/4, $0x3f317200
+DATA wide32<>+120(SB)/4, $0x3f317200
+DATA wide32<>+124(SB)/4, $0x3f317200
+DATA wide32<>+128(SB)/4, $0x35bfbe8e
+DATA wide32<>+132(SB)/4, $0x35bfbe8e
+DATA wide32<>+136(SB)/4, $0x35bfbe8e
+DATA wide32<>+140(SB)/4, $0x35bfbe8e
+DATA wide32<>+144(SB)/4, $0x35bfbe8e
+DATA wide32<>+148(SB)/4, $0x35bfbe8e
+DATA wide32<>+152(SB)/4, $0x35bfbe8e
+DATA wide32<>+156(SB)/4, $0x35bfbe8e
+DATA wide32<>+160(SB)/4, $0x3ab5282b
+DATA wide32<>+164(SB)/4, $0x3ab5282b
+DATA wide32<>+168(SB)/4, $0x3ab5282b
+DATA wide32<>+172(SB)/4, $0x3ab5282b
+DATA wide32<>+176(SB)/4, $0x3ab5282b
+DATA wide32<>+180(SB)/4, $0x3ab5282b
+DATA wide32<>+184(SB)/4, $0x3ab5282b
+DATA wide32<>+188(SB)/4, $0x3ab5282b
+DATA wide32<>+192(SB)/4, $0x3c091cba
+DATA wide32<>+196(SB)/4, $0x3c091cba
+DATA wide32<>+200(SB)/4, $0x3c091cba
+DATA wide32<>+204(SB)/4, $0x3c091cba
+DATA wide32<>+208(SB)/4, $0x3c091cba
+DATA wide32<>+212(SB)/4, $0x3c091cba
+DATA wide32<>+216(SB)/4, $0x3c091cba
+DATA wide32<>+220(SB)/4, $0x3c091cba
+DATA wide32<>+224(SB)/4, $0x3d2aac56
+DATA wide32<>+228(SB)/4, $0x3d2aac56
+DATA wide32<>+232(SB)/4, $0x3d2aac56
+DATA wide32<>+236(SB)/4, $0x3d2aac56
+DATA wide32<>+240(SB)/4, $0x3d2aac56
+DATA wide32<>+244(SB)/4, $0x3d2aac56
+DATA wide32<>+248(SB)/4, $0x3d2aac56
+DATA wide32<>+252(SB)/4, $0x3d2aac56
+DATA wide32<>+256(SB)/4, $0x3e2aaa49
+DATA wide32<>+260(SB)/4, $0x3e2aaa49
+DATA wide32<>+264(SB)/4, $0x3e2aaa49
+DATA wide32<>+268(SB)/4, $0x3e2aaa49
+DATA wide32<>+272(SB)/4, $0x3e2aaa49
+DATA wide32<>+276(SB)/4, $0x3e2aaa49
+DATA wide32<>+280(SB)/4, $0x3e2aaa49
+DATA wide32<>+284(SB)/4, $0x3e2aaa49
+DATA wide32<>+288(SB)/4, $0x3efffffe
+DATA wide32<>+292(SB)/4, $0x3efffffe
+DATA wide32<>+296(SB)/4, $0x3efffffe
+DATA wide32<>+300(SB)/4, $0x3efffffe
+DATA wide32<>+304(SB)/4, $0x3efffffe
+DATA wide32<>+308(SB)/4, $0x3efffffe
+DATA wide32<>+312(SB)/4, $0x3efffffe
+DATA wide32<>+316(SB)/4, $0x3efffffe
+DATA wide32<>+320(SB)/4, $0x3f800000
+DATA wide32<>+324(SB)/4, $0x3f800000
+DATA wide32<>+328(SB)/4, $0x3f800000
+DATA wide32<>+332(SB)/4, $0x3f800000
+DATA wide32<>+336(SB)/4, $0x3f800000
+DATA wide32<>+340(SB)/4, $0x3f800000
+DATA wide32<>+344(SB)/4, $0x3f800000
+DATA wide32<>+348(SB)/4, $0x3f800000
+DATA wide32<>+352(SB)/4, $0x4b40007f
+DATA wide32<>+356(SB)/4, $0x4b40007f
+DATA wide32<>+360(SB)/4, $0x4b40007f
+DATA wide32<>+364(SB)/4, $0x4b40007f
+DATA wide32<>+368(SB)/4, $0x4b40007f
+DATA wide32<>+372(SB)/4, $0x4b40007f
+DATA wide32<>+376(SB)/4, $0x4b40007f
+DATA wide32<>+380(SB)/4, $0x4b40007f
+DATA wide32<>+384(SB)/4, $0x3f000000
+DATA wide32<>+388(SB)/4, $0x3f000000
+DATA wide32<>+392(SB)/4, $0x3f000000
+DATA wide32<>+396(SB)/4, $0x3f000000
+DATA wide32<>+400(SB)/4, $0x3f000000
+DATA wide32<>+404(SB)/4, $0x3f000000
+DATA wide32<>+408(SB)/4, $0x3f000000
+DATA wide32<>+412(SB)/4, $0x3f000000
+DATA wide32<>+416(SB)/4, $0x4bc0007f
+DATA wide32<>+420(SB)/4, $0x4bc0007f
+DATA wide32<>+424(SB)/4, $0x4bc0007f
+DATA wide32<>+428(SB)/4, $0x4bc0007f
+DATA wide32<>+432(SB)/4, $0x4bc0007f
+DATA wide32<>+436(SB)/4, $0x4bc0007f
+DATA wide32<>+440(SB)/4, $0x4bc0007f
+DATA wide32<>+444(SB)/4, $0x4bc0007f
+GLOBL wide32<>(SB), RODATA|NOPTR, $448
+
 DATA pool64<>+0(SB)/8, $0xfff0000000000000
 DATA pool64<>+8(SB)/8, $0xc087500000000000
 DATA pool64<>+16(SB)/8, $0x4086300000000000

@@ -9,22 +9,27 @@ import (
 )
 
 func elementwise() {
-	for _, s := range []shape{{4, 64}, {8, 64}} {
-		// Registers limit the unrolling: a double's polynomial takes 14.
-		u := func(single, double int) int { return pick(s, single, double) }
+	for _, s := range []shape{{4, 64}, {8, 64}, {4, 32}, {8, 32}} {
+		// Registers limit the unrolling: with AVX-512, which keeps all constants in them, a double's polynomial takes 14.
+		u := func(single, double, avx2 int) int {
+			if s.bytes == 32 {
+				return avx2
+			}
+			return pick(s, single, double)
+		}
 		op := s.series()
 
-		s.mapping("exp", u(4, 3), "", []string{"x"}, s.loadExp, func(_ vec, x [][]vec) { s.exp(x[0]) })
-		s.mapping("tanh", u(3, 2), "", []string{"x"}, s.loadTanh, func(_ vec, x [][]vec) { s.tanh(x[0]) })
-		s.mapping("sigmoid", u(4, 2), "", []string{"x"}, s.loadSigmoid, func(_ vec, x [][]vec) { s.sigmoid(x[0]) })
-		s.mapping("silu", u(3, 3), "", []string{"x"}, func() { s.loadGate(op.over); s.consts(-log2e) },
+		s.mapping("exp", u(4, 3, 4), "", []string{"x"}, s.loadExp, func(_ vec, x [][]vec) { s.exp(x[0]) })
+		s.mapping("tanh", u(3, 2, 3), "", []string{"x"}, s.loadTanh, func(_ vec, x [][]vec) { s.tanh(x[0]) })
+		s.mapping("sigmoid", u(4, 2, 3), "", []string{"x"}, s.loadSigmoid, func(_ vec, x [][]vec) { s.sigmoid(x[0]) })
+		s.mapping("silu", u(3, 3, 3), "", []string{"x"}, func() { s.loadGate(op.over); s.consts(-log2e) },
 			func(_ vec, x [][]vec) { s.gate(x[0], s.siluArg(x[0])) })
-		s.mapping("gelu", u(3, 2), "", []string{"x"}, func() { s.loadGate(op.over); s.consts(gelu1, gelu3) },
+		s.mapping("gelu", u(3, 2, 3), "", []string{"x"}, func() { s.loadGate(op.over); s.consts(gelu1, gelu3) },
 			func(_ vec, x [][]vec) { t, _ := s.geluArg(x[0]); s.gate(x[0], t) })
-		s.mapping("siluGrad", u(2, 1), "", []string{"x", "grad"},
+		s.mapping("siluGrad", u(2, 1, 2), "", []string{"x", "grad"},
 			func() { s.loadGate(op.finite); s.consts(-op.finite, -log2e, math.Ln2) },
 			func(_ vec, x [][]vec) { s.siluGrad(x[0], x[1]) })
-		s.mapping("geluGrad", u(2, 1), "", []string{"x", "grad"},
+		s.mapping("geluGrad", u(2, 1, 2), "", []string{"x", "grad"},
 			func() { s.loadGate(op.finite); s.consts(flat, -flat, gelu1, gelu3, 3*gelu3, math.Ln2) },
 			func(_ vec, x [][]vec) { s.geluGrad(x[0], x[1]) })
 
@@ -71,7 +76,7 @@ func (s shape) mapping(name string, unroll int, constant string, ins []string, c
 	if constant != "" {
 		sig += fmt.Sprintf(", %s %s", constant, s.elem())
 	}
-	r := start(s.name(name), sig+")", names...)
+	r := s.begin(name, sig+")", names...)
 	pointer := map[string]gp{}
 	for i, n := range names {
 		pointer[n] = r[i]
@@ -97,7 +102,7 @@ func (s shape) mapping(name string, unroll int, constant string, ins []string, c
 
 // combine writes dst = Σ c[j]·src[j] for terms > 0 slices, from byte offset on.
 func (s shape) combine() {
-	r := start(s.name("combine"),
+	r := s.begin("combine",
 		fmt.Sprintf("func(n int, dst *%[1]s, terms int, c *%[1]s, src *[]%[1]s, offset int)", s.elem()),
 		"n", "dst", "terms", "c", "src", "offset")
 	n, dst, terms, cs, src, offset := r[0], r[1], r[2], r[3], r[4], r[5]
@@ -145,14 +150,14 @@ func (s shape) adamW(average bool) {
 	for _, p := range params[1:] {
 		sig += fmt.Sprintf(", %s *%s", p, s.elem())
 	}
-	r := start(s.name(name), sig+")", params...)
+	r := s.begin(name, sig+")", params...)
 	var cs []vec
 	for i := range 8 {
 		cs = append(cs, s.new())
 		s.broadcast(Mem{Base: r[1], Disp: s.size * i}, cs[i])
 	}
 	clip, cm, cv, keep, rate, root, eps, ema := cs[0], cs[1], cs[2], cs[3], cs[4], cs[5], cs[6], cs[7]
-	s.span(r[0], 2, func(u int, k Op, at func(p gp, i int) Mem) {
+	s.span(r[0], s.bytes/32, func(u int, k Op, at func(p gp, i int) Mem) {
 		w, g, m, v, t := s.news(u), s.news(u), s.news(u), s.news(u), s.news(u)
 		for j, x := range [][]vec{w, g, m, v} {
 			each(x, func(i int) { s.load(at(r[2+j], i), k, x[i]) })

@@ -23,6 +23,7 @@ func main() {
 		log.Fatalf("gen: unknown group %q", *group)
 	}
 	emit()
+	emitKernels()
 	emitConstants(*group)
 	Generate()
 }

@@ -8,12 +8,15 @@ import (
 )
 
 func rows() {
-	for _, s := range []shape{{4, 64}, {8, 64}} {
+	for _, s := range []shape{{4, 64}, {8, 64}, {4, 32}, {8, 32}} {
 		s.sum(false)
 		s.sum(true)
 		s.columns()
 		s.softmax()
-		s.softmaxShort()
+		if s.bytes == 64 { // eight vectors of AVX2 would take half of its registers
+			s.softmaxShort()
+			kernels[len(kernels)-1].avx2 = shape{s.size, 32}.name("softmax")
+		}
 		s.softmaxGrad()
 		s.logSumExp()
 		s.normalize()
@@ -31,25 +34,48 @@ func rows() {
 	}
 }
 
-// wide is the shape of the accumulators of exact sums: four vectors of float64, lane j for the elements j modulo 32.
-var wide = shape{8, 64}
+// Exact sums have 32 accumulators of float64, number j for the elements j modulo 32.
+const accumulators = 32
 
-// widen loads the i-th group of eight elements at m as float64, zero where k has no bit.
+// wide is the shape of their vectors.
+func (s shape) wide() shape { return shape{8, s.bytes} }
+
+// widen loads a vector of wide from m as float64, zero in the lanes that k leaves out.
 func (s shape) widen(m Mem, k Op, v vec) {
-	switch {
-	case s.size == 8 && k == nil:
-		VMOVUPD(m, v)
+	switch w := s.wide(); {
 	case s.size == 8:
-		VMOVUPD_Z(m, k, v)
+		w.load(m, k, v)
 	case k == nil:
 		VCVTPS2PD(m, v)
-	default:
+	case s.bytes == 64:
 		VCVTPS2PD_Z(m, k, v)
+	default:
+		VMASKMOVPS(m, k, v.AsX())
+		VCVTPS2PD(v.AsX(), v)
 	}
 }
 
-// groups splits the low 32 bits of m in four masks of eight.
-func groups(m gp) []mask {
+// groups makes masks of the first n ≤ 32 elements for each vector of wide; with AVX2 they are made as they are asked for.
+func (s shape) groups(n gp) func(i int) Op {
+	if s.bytes == 64 {
+		return opmasks(n)
+	}
+	p := edge()
+	NEGQ(n)
+	LEAQ(Mem{Base: p, Index: n, Scale: uint8(s.size)}, p)
+	return func(i int) Op {
+		k, m := s.new(), Mem{Base: p, Disp: s.size * s.wide().lanes() * i}
+		if s.size == 8 {
+			VMOVUPD(m, k)
+			return k
+		}
+		VMOVUPS(m, k.AsX())
+		return k.AsX()
+	}
+}
+
+// opmasks splits the low 32 bits of m in four masks of eight.
+func opmasks(m gp) func(i int) Op {
 	ks := []mask{K(), K(), K(), K()}
 	for i, k := range ks {
 		if i > 0 {
@@ -57,16 +83,20 @@ func groups(m gp) []mask {
 		}
 		KMOVB(m.As32(), k)
 	}
-	return ks
+	return func(i int) Op { return ks[i] }
 }
 
-func accumulators(p gp) []vec {
-	acc := wide.news(4)
-	each(acc, func(i int) { VMOVUPD(Mem{Base: p, Disp: 64 * i}, acc[i]) })
-	return acc
+// accumulate loads the accumulators from p; finish stores them.
+func (s shape) accumulate(p gp) (acc []vec, finish func()) {
+	acc = s.wide().news(accumulators / s.wide().lanes())
+	each(acc, func(i int) { VMOVUPD(Mem{Base: p, Disp: s.bytes * i}, acc[i]) })
+	return acc, func() {
+		each(acc, func(i int) { VMOVUPD(acc[i], Mem{Base: p, Disp: s.bytes * i}) })
+		stop()
+	}
 }
 
-// sum adds n elements, or products, to the 32 lanes.
+// sum adds n elements, or products, to the accumulators at lanes.
 func (s shape) sum(dot bool) {
 	name, params := "sum", []string{"n", "lanes", "x"}
 	sig := fmt.Sprintf("func(n int, lanes *float64, x *%s)", s.elem())
@@ -74,62 +104,82 @@ func (s shape) sum(dot bool) {
 		name, params = "dot", append(params, "y")
 		sig = fmt.Sprintf("func(n int, lanes *float64, x, y *%s)", s.elem())
 	}
-	r := start(s.name(name), sig, params...)
-	n := r[0]
-	acc := accumulators(r[1])
-	add := func(ks []mask) {
+	r := s.begin(name, sig, params...)
+	n, step := r[0], s.size*s.wide().lanes()
+	acc, finish := s.accumulate(r[1])
+	add := func(mask func(i int) Op) {
 		for i := range acc {
 			var k Op
-			if ks != nil {
-				k = ks[i]
+			if mask != nil {
+				k = mask(i)
 			}
-			v := wide.new()
-			s.widen(Mem{Base: r[2], Disp: 8 * s.size * i}, k, v)
+			v := s.new()
+			s.widen(Mem{Base: r[2], Disp: step * i}, k, v)
 			if dot {
-				w := wide.new()
-				s.widen(Mem{Base: r[3], Disp: 8 * s.size * i}, k, w)
+				w := s.new()
+				s.widen(Mem{Base: r[3], Disp: step * i}, k, w)
 				VMULPD(w, v, v)
 			}
 			VADDPD(v, acc[i], acc[i])
 		}
 	}
-	SUBQ(U8(32), n)
+	SUBQ(U8(accumulators), n)
 	JL(LabelRef("tail"))
 	Label("loop")
 	add(nil)
 	for _, p := range r[2:] {
-		ADDQ(U32(uint32(32*s.size)), p)
+		ADDQ(U32(uint32(accumulators*s.size)), p)
 	}
-	SUBQ(U8(32), n)
+	SUBQ(U8(accumulators), n)
 	JGE(LabelRef("loop"))
 	Label("tail")
-	ADDQ(U8(32), n)
+	ADDQ(U8(accumulators), n)
 	JZ(LabelRef("done"))
-	m := GP64()
-	MOVL(U32(0xffffffff), m.As32())
-	BZHIL(n.As32(), m.As32(), m.As32())
-	add(groups(m))
+	if s.bytes == 64 {
+		m := GP64()
+		MOVL(U32(0xffffffff), m.As32())
+		BZHIL(n.As32(), m.As32(), m.As32())
+		n = m
+	}
+	add(s.groups(n))
 	Label("done")
-	each(acc, func(i int) { VMOVUPD(acc[i], Mem{Base: r[1], Disp: 64 * i}) })
-	stop()
+	finish()
 }
 
-// columns adds rows > 0 rows, ld bytes apart, of up to 32 columns (mask) to the lanes.
+// columns adds rows > 0 rows, ld bytes apart, of up to 32 columns (mask) to the accumulators at lanes.
 func (s shape) columns() {
-	r := start(s.name("columns"), fmt.Sprintf("func(rows int, lanes *float64, x *%s, ld int, mask int)", s.elem()),
+	r := s.begin("columns", fmt.Sprintf("func(rows int, lanes *float64, x *%s, ld int, mask int)", s.elem()),
 		"rows", "lanes", "x", "ld", "mask")
-	acc, ks := accumulators(r[1]), groups(r[4])
-	Label("loop")
-	for i := range acc {
-		v := wide.new()
-		s.widen(Mem{Base: r[2], Disp: 8 * s.size * i}, ks[i], v)
-		VADDPD(v, acc[i], acc[i])
+	acc, finish := s.accumulate(r[1])
+	loop := func(name string, mask func(i int) Op) {
+		Label(name)
+		for i := range acc {
+			var k Op
+			if mask != nil {
+				k = mask(i)
+			}
+			v := s.new()
+			s.widen(Mem{Base: r[2], Disp: s.size * s.wide().lanes() * i}, k, v)
+			VADDPD(v, acc[i], acc[i])
+		}
+		ADDQ(r[3], r[2])
+		DECQ(r[0])
+		JNZ(LabelRef(name))
 	}
-	ADDQ(r[3], r[2])
-	DECQ(r[0])
-	JNZ(LabelRef("loop"))
-	each(acc, func(i int) { VMOVUPD(acc[i], Mem{Base: r[1], Disp: 64 * i}) })
-	stop()
+	if s.bytes == 32 {
+		POPCNTQ(r[4], r[4])
+		CMPQ(r[4], U8(accumulators))
+		JE(LabelRef("whole"))
+		loop("part", s.groups(r[4]))
+		JMP(LabelRef("done"))
+		Label("whole")
+		loop("wholeRow", nil)
+		Label("done")
+		finish()
+		return
+	}
+	loop("loop", s.groups(r[4]))
+	finish()
 }
 
 // eachRow begins a loop over rows > 0 rows; next ends it, moving each pointer on by ld elements.
@@ -153,15 +203,6 @@ func (s shape) zeros(n int) []vec {
 	return v
 }
 
-// into adds under the mask of a tail: v = op(x, v) in its lanes alone.
-func into(op func(...Op), x vec, k Op, v vec) {
-	if k == nil {
-		op(x, v, v)
-	} else {
-		op(x, v, k, v)
-	}
-}
-
 // infinity loads −∞ in every lane.
 func (s shape) infinity() vec {
 	v := s.new()
@@ -175,7 +216,7 @@ func (s shape) infinity() vec {
 
 // softmax of rows of any length, in three passes.
 func (s shape) softmax() {
-	r := start(s.name("softmax"), fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
+	r := s.begin("softmax", fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
 		"rows", "cols", "ld", "dst", "x")
 	cols, ld, dst, x := r[1], r[2], r[3], r[4]
 	scale, low := s.scalar("scale"), s.infinity()
@@ -189,7 +230,7 @@ func (s shape) softmax() {
 		v := s.news(u)
 		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
 		each(v, func(i int) { s.mul(scale, v[i], v[i]) })
-		each(v, func(i int) { into(s.max, v[i], k, top[i]) })
+		each(v, func(i int) { s.into(s.max, v[i], k, top[i]) })
 	})
 	s.fold(top, s.max)
 	s.span(cols, u, func(u int, k Op, at func(p gp, i int) Mem) {
@@ -199,10 +240,10 @@ func (s shape) softmax() {
 		each(v, func(i int) { s.sub(top[0], v[i], v[i]) })
 		s.exp(v)
 		each(v, func(i int) { s.store(v[i], k, at(dst, i)) })
-		each(v, func(i int) { into(s.add, v[i], k, sum[i]) })
+		each(v, func(i int) { s.into(s.add, v[i], k, sum[i]) })
 	})
 	s.fold(sum, s.add)
-	s.div(sum[0], c(1), sum[0])
+	s.div(sum[0], s.reg(1), sum[0])
 	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
 		v := s.news(u)
 		each(v, func(i int) { s.load(at(dst, i), k, v[i]) })
@@ -216,7 +257,7 @@ func (s shape) softmax() {
 // softmaxShort does rows of up to four vectors (two of float64) in registers.
 func (s shape) softmaxShort() {
 	vectors := pick(s, 4, 2)
-	r := start(s.name("softmaxShort"), fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
+	r := s.begin("softmaxShort", fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
 		"rows", "cols", "ld", "dst", "x")
 	cols, ld, dst, x := r[1], r[2], r[3], r[4]
 	scale, low := s.scalar("scale"), s.infinity()
@@ -250,7 +291,7 @@ func (s shape) softmaxShort() {
 	s.exp(v)
 	// Where every element is −∞, so are the lanes beyond the row, and −∞ − −∞ is NaN in all of them, as it should be.
 	sum := total(s.add)
-	s.div(sum, c(1), sum)
+	s.div(sum, s.reg(1), sum)
 	each(v, func(i int) { s.mul(sum, v[i], v[i]) })
 	each(v, func(i int) { s.move(v[i], ks[i], Mem{Base: dst, Disp: 64 * i}) })
 	next()
@@ -258,7 +299,7 @@ func (s shape) softmaxShort() {
 }
 
 func (s shape) softmaxGrad() {
-	r := start(s.name("softmaxGrad"), fmt.Sprintf("func(rows, cols, ld int, dst, y, grad *%[1]s, scale %[1]s)", s.elem()),
+	r := s.begin("softmaxGrad", fmt.Sprintf("func(rows, cols, ld int, dst, y, grad *%[1]s, scale %[1]s)", s.elem()),
 		"rows", "cols", "ld", "dst", "y", "grad")
 	cols, ld, dst, y, g := r[1], r[2], r[3], r[4], r[5]
 	scale := s.scalar("scale")
@@ -286,7 +327,7 @@ func (s shape) softmaxGrad() {
 
 // logSumExp writes the maximum of n elements and the sum of e^(x − maximum).
 func (s shape) logSumExp() {
-	r := start(s.name("logSumExp"), fmt.Sprintf("func(n int, x, top, sum *%[1]s)", s.elem()), "n", "x", "top", "sum")
+	r := s.begin("logSumExp", fmt.Sprintf("func(n int, x, top, sum *%[1]s)", s.elem()), "n", "x", "top", "sum")
 	low := s.infinity()
 	s.loadExp()
 	top, sum := s.news(4), s.zeros(2)
@@ -294,7 +335,7 @@ func (s shape) logSumExp() {
 	s.span(r[0], 4, func(u int, k Op, at func(p gp, i int) Mem) {
 		v := s.news(u)
 		each(v, func(i int) { s.load(at(r[1], i), k, v[i]) })
-		each(v, func(i int) { into(s.max, v[i], k, top[i]) })
+		each(v, func(i int) { s.into(s.max, v[i], k, top[i]) })
 	})
 	s.fold(top, s.max)
 	s.span(r[0], pick(s, 2, 1), func(u int, k Op, at func(p gp, i int) Mem) {
@@ -302,7 +343,7 @@ func (s shape) logSumExp() {
 		each(v, func(i int) { s.load(at(r[1], i), k, v[i]) })
 		each(v, func(i int) { s.sub(top[0], v[i], v[i]) })
 		s.exp(v)
-		each(v, func(i int) { into(s.add, v[i], k, sum[i]) })
+		each(v, func(i int) { s.into(s.add, v[i], k, sum[i]) })
 	})
 	s.fold(sum, s.add)
 	s.first(top[0], Mem{Base: r[2]})
@@ -334,24 +375,18 @@ func (s shape) moments(cols, x, rms gp, part, eps vec) (mean, inv vec) {
 		v := s.news(u)
 		each(v, func(i int) { s.load(at(x, i), k, v[i]) })
 		each(v, func(i int) { s.sub(sum[0], v[i], v[i]) })
-		each(v, func(i int) {
-			if k == nil {
-				s.fma231(v[i], v[i], sq[i])
-			} else {
-				s.fma231(v[i], v[i], k, sq[i])
-			}
-		})
+		each(v, func(i int) { s.fmaInto(v[i], v[i], k, sq[i]) })
 	})
 	s.fold(sq, s.add)
 	s.fma213(eps, part, sq[0])
 	s.sqrt(sq[0], sq[0])
-	s.div(sq[0], c(1), sq[0])
+	s.div(sq[0], s.reg(1), sq[0])
 	return sum[0], sq[0]
 }
 
 // normalize: stats, two a row, may be nil; part is 1/cols.
 func (s shape) normalize() {
-	r := start(s.name("normalize"),
+	r := s.begin("normalize",
 		fmt.Sprintf("func(rows, cols int, dst, x, stats *%[1]s, part, eps %[1]s, rms int)", s.elem()),
 		"rows", "cols", "dst", "x", "stats", "rms")
 	cols, dst, x, stats, rms := r[1], r[2], r[3], r[4], r[5]
@@ -378,7 +413,7 @@ func (s shape) normalize() {
 }
 
 func (s shape) normalizeGrad() {
-	r := start(s.name("normalizeGrad"),
+	r := s.begin("normalizeGrad",
 		fmt.Sprintf("func(rows, cols int, dst, x, grad *%[1]s, part, eps %[1]s, rms int)", s.elem()),
 		"rows", "cols", "dst", "x", "grad", "rms")
 	cols, dst, x, g, rms := r[1], r[2], r[3], r[4], r[5]
@@ -386,7 +421,8 @@ func (s shape) normalizeGrad() {
 	s.consts(1)
 	next := s.eachRow(r[0], cols, dst, x, g)
 	mean, inv := s.moments(cols, x, rms, part, eps)
-	sum, dot := s.zeros(4), s.zeros(4)
+	u := s.bytes / 16 // as the registers allow
+	sum, dot := s.zeros(u), s.zeros(u)
 	load := func(u int, k Op, at func(p gp, i int) Mem) (y, w []vec) {
 		y, w = s.news(u), s.news(u)
 		each(y, func(i int) { s.load(at(x, i), k, y[i]) })
@@ -395,16 +431,11 @@ func (s shape) normalizeGrad() {
 		each(y, func(i int) { s.mul(inv, y[i], y[i]) })
 		return y, w
 	}
-	s.span(cols, 4, func(u int, k Op, at func(p gp, i int) Mem) {
+	s.span(cols, u, func(u int, k Op, at func(p gp, i int) Mem) {
 		y, w := load(u, k, at)
 		each(y, func(i int) { s.add(w[i], sum[i], sum[i]) })
-		each(y, func(i int) { // a masked g is zero, but times an infinite mean would not be
-			if k == nil {
-				s.fma231(w[i], y[i], dot[i])
-			} else {
-				s.fma231(w[i], y[i], k, dot[i])
-			}
-		})
+		// A masked g is zero, but times an infinite mean would not be.
+		each(y, func(i int) { s.fmaInto(w[i], y[i], k, dot[i]) })
 	})
 	s.fold(sum, s.add)
 	s.fold(dot, s.add)
@@ -434,7 +465,7 @@ func (s shape) gating(name string, matrices, vectors []string, f func(m, v [][]v
 	for _, n := range names {
 		sig += fmt.Sprintf(", %s *%s", n, s.elem())
 	}
-	r := start(s.name(name), sig+")", append([]string{"rows", "cols"}, names...)...)
+	r := s.begin(name, sig+")", append([]string{"rows", "cols"}, names...)...)
 	next := s.eachRow(r[0], r[1], r[2:3+len(matrices)]...)
 	s.span(r[1], 4, func(u int, k Op, at func(p gp, i int) Mem) {
 		var x [][]vec
