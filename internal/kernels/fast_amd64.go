@@ -12,7 +12,8 @@ import (
 const stretch = 1 << 14
 
 // The functions below do what their portable namesakes do and report true, or report false on a path without assembly
-// for them. They call by name, not through a table, so that no operand escapes to the heap.
+// for them. What they call is generated, and jumps to its variant for the path: a table of functions would make the
+// operands escape to the heap.
 
 func p32[T Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
 func p64[T Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
