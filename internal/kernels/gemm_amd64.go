@@ -13,15 +13,34 @@ type tile[T Float] func(k int, a *T, sa int, b *T, sb int, c *T, ldc int, mask, 
 // tiling is a family of tiles of one width in columns, by height; a is read in place, by rows or (if transposed) by
 // columns, b from panels of that width.
 type tiling[T Float] struct {
-	width        int
-	block        int // rows of a that stay in the second-level cache while the panels of b go by
+	blocking
 	byRow, byCol []tile[T]
-	transpose    func(k int, src *T, ld, rows int, dst *T, mask uint32) // one vector of a panel, or nil
+	transpose    func(k int, src *T, ld, rows int, dst *T, mask uint32) // lanes² of a panel, or nil if there is strip
+	strip        func(k int, src *T, ld, rows int, dst *T, pitch int, mask uint32)
+	panelA       func(k int, src *T, ld int, dst *T, pitch, count, step int, mask uint32) // nil if a is never packed
+	panelB       func(k int, src *T, ld int, dst *T, pitch, count, step int, mask uint32)
+}
+
+// blocking is how a tiling goes about its operands.
+type blocking struct {
+	width int // columns of a panel of b
+	block int // rows of a that stay in the second-level cache while the panels of b go by
+
+	// Depths of a block of k. A packed panel fills half or two thirds of the first-level cache; where b is read in place,
+	// longer blocks may save passes over c.
+	depth, depthTN int
+
+	// Copying b is not worth it for few rows of c. Nor is it for many, as long as its rows are short: reading it in place
+	// is then as fast in the tiles. Rows that are far apart share sets of the cache.
+	few, some int // rows of c
+	near      int // elements from one row of b to the next
+	inPlaceTN bool
 }
 
 var (
 	gemm32avx512 = tiling[float32]{
-		width: 32, block: 210, transpose: transpose32avx512,
+		blocking:  blocking{width: 32, block: 210, depth: 256, depthTN: 512, few: 60, some: 1024, near: 768, inPlaceTN: true},
+		transpose: transpose32avx512,
 		byRow: []tile[float32]{
 			nil, tileRow32avx512x1, tileRow32avx512x2, tileRow32avx512x3, tileRow32avx512x4, tileRow32avx512x5,
 			tileRow32avx512x6, tileRow32avx512x7, tileRow32avx512x8, tileRow32avx512x9, tileRow32avx512x10,
@@ -34,7 +53,8 @@ var (
 		},
 	}
 	gemm64avx512 = tiling[float64]{
-		width: 16, block: 112, transpose: transpose64avx512,
+		blocking:  blocking{width: 16, block: 112, depth: 256, depthTN: 512, few: 60, some: 1024, near: 768, inPlaceTN: true},
+		transpose: transpose64avx512,
 		byRow: []tile[float64]{
 			nil, tileRow64avx512x1, tileRow64avx512x2, tileRow64avx512x3, tileRow64avx512x4, tileRow64avx512x5,
 			tileRow64avx512x6, tileRow64avx512x7, tileRow64avx512x8, tileRow64avx512x9, tileRow64avx512x10,
@@ -47,7 +67,8 @@ var (
 		},
 	}
 	gemm32avx2 = tiling[float32]{
-		width: 16, block: 210,
+		blocking: blocking{width: 16, block: 96, depth: 256, depthTN: 256, few: 12},
+		strip:    transpose32avx2, panelA: panels32avx2x1, panelB: panels32avx2x2,
 		byRow: []tile[float32]{
 			nil, tileRow32avx2x1, tileRow32avx2x2, tileRow32avx2x3, tileRow32avx2x4, tileRow32avx2x5, tileRow32avx2x6,
 		},
@@ -56,7 +77,8 @@ var (
 		},
 	}
 	gemm64avx2 = tiling[float64]{
-		width: 8, block: 120,
+		blocking: blocking{width: 8, block: 96, depth: 256, depthTN: 256, few: 12},
+		strip:    transpose64avx2, panelA: panels64avx2x2, panelB: panels64avx2x2,
 		byRow: []tile[float64]{
 			nil, tileRow64avx2x1, tileRow64avx2x2, tileRow64avx2x3, tileRow64avx2x4, tileRow64avx2x5, tileRow64avx2x6,
 		},
@@ -64,21 +86,6 @@ var (
 			nil, tileCol64avx2x1, tileCol64avx2x2, tileCol64avx2x3, tileCol64avx2x4, tileCol64avx2x5, tileCol64avx2x6,
 		},
 	}
-)
-
-// Depths of a block of k. A packed panel of 256 fills two thirds of the first-level cache; where b is read in place,
-// longer blocks save passes over c.
-const (
-	depthPacked  = 256
-	depthInPlace = 512
-)
-
-// Copying b is not worth it for few rows of c. Nor is it for many, as long as its rows are short: reading it in place
-// is then as fast in the tiles. Rows that are far apart share sets of the cache.
-const (
-	fewRows  = 60
-	someRows = 1024
-	nearRows = 768 // elements from one row of b to the next
 )
 
 func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) bool {
@@ -102,31 +109,56 @@ func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int,
 }
 
 func gemmFastScratch[T Float](ta, tb bool, m, n, k int) (need int, ok bool) {
-	if active == pathGo {
+	switch {
+	case active == pathGo:
 		return 0, false
+	case active == pathAVX2 && is32[T]():
+		return gemm32avx2.scratch(ta, tb, m, n, k), true
+	case active == pathAVX2:
+		return gemm64avx2.scratch(ta, tb, m, n, k), true
+	case is32[T]():
+		return gemm32avx512.scratch(ta, tb, m, n, k), true
 	}
+	return gemm64avx512.scratch(ta, tb, m, n, k), true
+}
+
+// spare is a number of elements after each row of a packed block of a, without which rows would share sets of the cache, or
+// after each tile, for what its last column writes past its end.
+const spare = 16
+
+func (t *tiling[T]) scratch(ta, tb bool, m, n, k int) int {
 	var zero T
-	size := int(unsafe.Sizeof(zero))
-	line, width := 64/size, 128/size // the widest tiling's
-	if panelsInPlace(ta, tb, m, math.MaxInt) {
+	need := 64 / int(unsafe.Sizeof(zero)) // to a whole line
+	if t.panelsInPlace(ta, tb, m, math.MaxInt) {
 		n = 1 // the last panel may be packed
 	}
-	return min(k, depth(ta, tb))*((n+width-1)/width*width) + line, true
+	depth := min(k, t.depthOf(ta, tb))
+	need += depth * ((n + t.width - 1) / t.width * t.width)
+	if t.panelA != nil {
+		need += min(m, t.block) * (depth + spare)
+	}
+	return need
 }
 
 // panelsInPlace tells whether whole panels of b are read where they are, which is better when packing costs more than it
-// saves; for the product of two activations over a long k it is always. What is left over is packed, so that nothing is
-// read past the end of b.
-func panelsInPlace(ta, tb bool, m, ldb int) bool {
-	return !tb && (ta || m <= fewRows || m <= someRows && ldb <= nearRows)
+// saves. What is left over is packed, so that nothing is read past the end of b.
+func (b *blocking) panelsInPlace(ta, tb bool, m, ldb int) bool {
+	return !tb && (ta && b.inPlaceTN || m <= b.few || m <= b.some && ldb <= b.near)
 }
 
-// depth depends on the form alone, so that the order of summation does.
-func depth(ta, tb bool) int {
+// depthOf depends on the form alone, so that the order of summation does.
+func (b *blocking) depthOf(ta, tb bool) int {
 	if ta && !tb {
-		return depthInPlace
+		return b.depthTN
 	}
-	return depthPacked
+	return b.depth
+}
+
+// blockInPlace tells whether the tiles read a where it is.
+func (t *tiling[T]) blockInPlace(ta bool, n, lda int) bool {
+	var zero T
+	apart := lda * int(unsafe.Sizeof(zero))
+	return t.panelA == nil || n < 64 || !ta && apart%4096 != 0 || ta && apart < 256
 }
 
 func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) {
@@ -140,11 +172,12 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 		tiles, si, sk = t.byCol, 1, lda
 	}
 	packed := 0 // the first packed column
-	if panelsInPlace(ta, tb, m, ldb) {
+	if t.panelsInPlace(ta, tb, m, ldb) {
 		packed = n / t.width * t.width
 	}
-	for p := 0; p < k; p += depth(ta, tb) {
-		depth := min(depth(ta, tb), k-p)
+	inPlace := t.blockInPlace(ta, n, lda)
+	for p := 0; p < k; p += t.depthOf(ta, tb) {
+		depth := min(t.depthOf(ta, tb), k-p)
 		accumulate := ^uint32(0)
 		switch {
 		case p > 0:
@@ -152,13 +185,15 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 		case d == nil:
 			accumulate, d, ldd = 0, c, ldc
 		}
-		for j := packed; j < n; j += t.width {
-			t.pack(scratch[(j-packed)*depth:], tb, min(t.width, n-j), depth, b, ldb, p, j)
-		}
+		t.pack(scratch, tb, n, depth, b, ldb, p, packed)
+		block := scratch[(n-packed+t.width-1)/t.width*t.width*depth:]
 		for i0 := 0; i0 < m; i0 += t.block {
 			rows := min(t.block, m-i0)
 			high := len(tiles) - 1
 			count := (rows + high - 1) / high // their heights differ by at most one, so no row is wasted
+			if !inPlace {
+				t.packBlock(block, ta, rows, count, depth, a, lda, i0, p)
+			}
 			for j := 0; j < n; j += t.width {
 				var panel *T
 				sb := ldb * size
@@ -168,9 +203,19 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 					panel, sb = &scratch[(j-packed)*depth], t.width*size
 				}
 				mask := uint32(1<<min(t.width, n-j) - 1)
-				for q, i := 0, i0; q < count; q++ {
+				for q, i, at := 0, i0, 0; q < count; q++ {
 					h := (rows + q) / count
-					tiles[h](depth, &a[i*si+p*sk], lda*size, panel, sb, &c[i*ldc+j], ldc*size, mask, accumulate&mask, &d[i*ldd+j], ldd*size)
+					from, sa := &a[i*si+p*sk], lda*size
+					switch {
+					case inPlace:
+					case ta:
+						from, sa = &block[at], h*size
+						at += h*depth + spare
+					default:
+						from, sa = &block[at], (depth+spare)*size
+						at += h * (depth + spare)
+					}
+					tiles[h](depth, from, sa, panel, sb, &c[i*ldc+j], ldc*size, mask, accumulate&mask, &d[i*ldd+j], ldd*size)
 					i += h
 				}
 			}
@@ -178,29 +223,74 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 	}
 }
 
-// pack copies depth rows of w columns of op(b) from (p, j) on into a panel. Lanes from w on keep what they hold: the
-// mask never stores what comes of them.
-func (t *tiling[T]) pack(dst []T, transposed bool, w, depth int, b []T, ldb, p, j int) {
-	switch {
-	case !transposed:
-		for l := range depth {
-			copy(dst[l*t.width:l*t.width+w], b[(p+l)*ldb+j:])
+// packBlock copies depth columns of rows rows of op(a) from (i0, p) on: rows with something spare between them, or if
+// transposed the columns of one tile after the other, with something spare between the tiles.
+func (t *tiling[T]) packBlock(dst []T, transposed bool, rows, count, depth int, a []T, lda, i0, p int) {
+	if !transposed {
+		for i := range rows {
+			copy(dst[i*(depth+spare):][:depth], a[(i0+i)*lda+p:])
 		}
-	case t.transpose != nil:
-		lanes := t.width / 2
-		var zero T
-		for l := 0; l < depth; l += lanes {
-			q := min(lanes, depth-l)
-			for h := 0; h < w; h += lanes {
-				t.transpose(q, &b[(j+h)*ldb+p+l], ldb*int(unsafe.Sizeof(zero)), min(lanes, w-h), &dst[l*t.width+h], 1<<q-1)
+		return
+	}
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	h, highs := rows/count, rows%count
+	lows := count - highs
+	panel, after := h*depth+spare, lows*(h*depth+spare)
+	for l := 0; l < depth; {
+		n := 1
+		if l+4 <= depth {
+			n = 4
+		}
+		src := (p+l)*lda + i0
+		t.panelA(n, &a[src], lda*size, &dst[l*h], h*size, lows, panel*size, 1<<h-1)
+		if highs > 0 {
+			t.panelA(n, &a[src+lows*h], lda*size, &dst[after+l*(h+1)], (h+1)*size, highs, (panel+depth)*size, 2<<h-1)
+		}
+		l += n
+	}
+}
+
+// pack copies depth rows of the columns of op(b) from (p, j0) to n into panels. Lanes past the last column keep what they hold, or
+// hold anything: the mask never stores what comes of them.
+func (t *tiling[T]) pack(dst []T, transposed bool, n, depth int, b []T, ldb, p, j0 int) {
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	if t.panelB != nil && !transposed && j0 < n {
+		whole, left := (n-j0)/t.width, (n-j0)%t.width
+		for l := 0; l < depth; {
+			rows := 1
+			if l+4 <= depth {
+				rows = 4
 			}
+			if whole > 0 {
+				t.panelB(rows, &b[(p+l)*ldb+j0], ldb*size, &dst[l*t.width], t.width*size, whole, depth*t.width*size, 1<<t.width-1)
+			}
+			if left > 0 {
+				t.panelB(rows, &b[(p+l)*ldb+n-left], ldb*size, &dst[whole*depth*t.width+l*t.width], t.width*size, 1, 0, 1<<left-1)
+			}
+			l += rows
 		}
-	default:
-		for h := range w {
-			at := h
-			for _, v := range b[(j+h)*ldb+p:][:depth] {
-				dst[at] = v
-				at += t.width
+		return
+	}
+	lanes := t.width / 2
+	for j := j0; j < n; j += t.width {
+		dst, w := dst[(j-j0)*depth:], min(t.width, n-j)
+		switch {
+		case !transposed:
+			for l := range depth {
+				copy(dst[l*t.width:l*t.width+w], b[(p+l)*ldb+j:])
+			}
+		case t.strip != nil:
+			for h := 0; h < w; h += lanes {
+				t.strip(depth, &b[(j+h)*ldb+p], ldb*size, min(lanes, w-h), &dst[h], t.width*size, 1<<(depth%lanes)-1)
+			}
+		default:
+			for l := 0; l < depth; l += lanes {
+				q := min(lanes, depth-l)
+				for h := 0; h < w; h += lanes {
+					t.transpose(q, &b[(j+h)*ldb+p+l], ldb*size, min(lanes, w-h), &dst[l*t.width+h], 1<<q-1)
+				}
 			}
 		}
 	}

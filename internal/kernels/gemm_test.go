@@ -129,6 +129,7 @@ func testGemm[T kernels.Float](t *testing.T) {
 		{29, 49, 19, "two vectors, of which one is cut"}, {61, 64, 31, "too many rows for b in place"},
 		{49, 49, 32, "attention"}, {3, 8, 600, "three blocks of k"}, {20, 40, 257, "one k past a block"},
 		{17, 96, 513, "one k past a block in place"}, {211, 7, 9, "one row past a block"}, {113, 18, 40, "the same in float64"},
+		{13, 65, 1024, "rows of a page of float32: a is copied"}, {97, 70, 10, "one row past a packed block, tiles of two heights"},
 	}
 	for _, f := range forms() {
 		for _, s := range sizes {

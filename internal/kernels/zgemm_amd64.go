@@ -247,3 +247,18 @@ func transpose32avx512(k int, src *float32, ld int, rows int, dst *float32, mask
 
 //go:noescape
 func transpose64avx512(k int, src *float64, ld int, rows int, dst *float64, mask uint32)
+
+//go:noescape
+func transpose32avx2(k int, src *float32, ld int, rows int, dst *float32, pitch int, mask uint32)
+
+//go:noescape
+func transpose64avx2(k int, src *float64, ld int, rows int, dst *float64, pitch int, mask uint32)
+
+//go:noescape
+func panels32avx2x1(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
+
+//go:noescape
+func panels32avx2x2(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
+
+//go:noescape
+func panels64avx2x2(k int, src *float64, ld int, dst *float64, pitch int, count int, step int, mask uint32)

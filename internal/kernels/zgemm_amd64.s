@@ -26400,6 +26400,434 @@ done:
 	VZEROUPPER
 	RET
 
+// func transpose32avx2(k int, src *float32, ld int, rows int, dst *float32, pitch int, mask uint32)
+// Requires: AVX, AVX2, CMOV
+TEXT ·transpose32avx2(SB), NOSPLIT, $0-52
+	MOVQ    k+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    rows+24(FP), BX
+	MOVQ    dst+32(FP), SI
+	MOVQ    pitch+40(FP), DI
+	XORQ    R8, R8
+	CMPQ    BX, $0x01
+	CMOVQLE R8, DX
+	LEAQ    (CX)(DX*1), R9
+	CMPQ    BX, $0x02
+	CMOVQLE R8, DX
+	LEAQ    (R9)(DX*1), R10
+	CMPQ    BX, $0x03
+	CMOVQLE R8, DX
+	LEAQ    (R10)(DX*1), R11
+	CMPQ    BX, $0x04
+	CMOVQLE R8, DX
+	LEAQ    (R11)(DX*1), R12
+	CMPQ    BX, $0x05
+	CMOVQLE R8, DX
+	LEAQ    (R12)(DX*1), R13
+	CMPQ    BX, $0x06
+	CMOVQLE R8, DX
+	LEAQ    (R13)(DX*1), R14
+	CMPQ    BX, $0x07
+	CMOVQLE R8, DX
+	LEAQ    (R14)(DX*1), DX
+	SUBQ    $0x08, AX
+	JL      tail
+
+whole:
+	VMOVUPS    (CX), Y0
+	ADDQ       $0x20, CX
+	VMOVUPS    (R9), Y1
+	ADDQ       $0x20, R9
+	VMOVUPS    (R10), Y2
+	ADDQ       $0x20, R10
+	VMOVUPS    (R11), Y3
+	ADDQ       $0x20, R11
+	VMOVUPS    (R12), Y4
+	ADDQ       $0x20, R12
+	VMOVUPS    (R13), Y5
+	ADDQ       $0x20, R13
+	VMOVUPS    (R14), Y6
+	ADDQ       $0x20, R14
+	VMOVUPS    (DX), Y7
+	ADDQ       $0x20, DX
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPS  Y5, Y4, Y3
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y1, Y8, Y7
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPD  Y5, Y3, Y2
+	VUNPCKHPD  Y5, Y3, Y3
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y2, Y7, Y6
+	VPERM2F128 $0x31, Y2, Y7, Y7
+	VPERM2F128 $0x20, Y3, Y1, Y2
+	VPERM2F128 $0x31, Y3, Y1, Y3
+	VPERM2F128 $0x20, Y5, Y8, Y1
+	VPERM2F128 $0x31, Y5, Y8, Y8
+	VPERM2F128 $0x20, Y4, Y0, Y5
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	VMOVUPS    Y6, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y2, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y1, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y5, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y7, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y3, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y8, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Y0, (SI)
+	ADDQ       DI, SI
+	SUBQ       $0x08, AX
+	JGE        whole
+
+tail:
+	ADDQ         $0x08, AX
+	JZ           done
+	MOVL         mask+48(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+	VPAND        pool32<>+0(SB), Y0, Y0
+	VPCMPEQD     pool32<>+0(SB), Y0, Y0
+	VMASKMOVPS   (CX), Y0, Y1
+	VMASKMOVPS   (R9), Y0, Y2
+	VMASKMOVPS   (R10), Y0, Y3
+	VMASKMOVPS   (R11), Y0, Y4
+	VMASKMOVPS   (R12), Y0, Y5
+	VMASKMOVPS   (R13), Y0, Y6
+	VMASKMOVPS   (R14), Y0, Y7
+	VMASKMOVPS   (DX), Y0, Y0
+	VUNPCKLPS    Y2, Y1, Y8
+	VUNPCKHPS    Y2, Y1, Y1
+	VUNPCKLPS    Y4, Y3, Y2
+	VUNPCKHPS    Y4, Y3, Y3
+	VUNPCKLPS    Y6, Y5, Y4
+	VUNPCKHPS    Y6, Y5, Y5
+	VUNPCKLPS    Y0, Y7, Y6
+	VUNPCKHPS    Y0, Y7, Y0
+	VUNPCKLPD    Y2, Y8, Y7
+	VUNPCKHPD    Y2, Y8, Y2
+	VUNPCKLPD    Y3, Y1, Y8
+	VUNPCKHPD    Y3, Y1, Y1
+	VUNPCKLPD    Y6, Y4, Y3
+	VUNPCKHPD    Y6, Y4, Y4
+	VUNPCKLPD    Y0, Y5, Y6
+	VUNPCKHPD    Y0, Y5, Y0
+	VPERM2F128   $0x20, Y3, Y7, Y5
+	VPERM2F128   $0x31, Y3, Y7, Y7
+	VPERM2F128   $0x20, Y4, Y2, Y3
+	VPERM2F128   $0x31, Y4, Y2, Y4
+	VPERM2F128   $0x20, Y6, Y8, Y2
+	VPERM2F128   $0x31, Y6, Y8, Y8
+	VPERM2F128   $0x20, Y0, Y1, Y6
+	VPERM2F128   $0x31, Y0, Y1, Y0
+	VMOVUPS      Y5, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y3, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y2, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y6, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y7, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y4, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y8, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPS      Y0, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+
+done:
+	VZEROUPPER
+	RET
+
+// func transpose64avx2(k int, src *float64, ld int, rows int, dst *float64, pitch int, mask uint32)
+// Requires: AVX, AVX2, CMOV
+TEXT ·transpose64avx2(SB), NOSPLIT, $0-52
+	MOVQ    k+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    rows+24(FP), BX
+	MOVQ    dst+32(FP), SI
+	MOVQ    pitch+40(FP), DI
+	XORQ    R8, R8
+	CMPQ    BX, $0x01
+	CMOVQLE R8, DX
+	LEAQ    (CX)(DX*1), R9
+	CMPQ    BX, $0x02
+	CMOVQLE R8, DX
+	LEAQ    (R9)(DX*1), R10
+	CMPQ    BX, $0x03
+	CMOVQLE R8, DX
+	LEAQ    (R10)(DX*1), DX
+	SUBQ    $0x04, AX
+	JL      tail
+
+whole:
+	VMOVUPD    (CX), Y0
+	ADDQ       $0x20, CX
+	VMOVUPD    (R9), Y1
+	ADDQ       $0x20, R9
+	VMOVUPD    (R10), Y2
+	ADDQ       $0x20, R10
+	VMOVUPD    (DX), Y3
+	ADDQ       $0x20, DX
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y0
+	VUNPCKLPD  Y3, Y2, Y1
+	VUNPCKHPD  Y3, Y2, Y2
+	VPERM2F128 $0x20, Y1, Y4, Y3
+	VPERM2F128 $0x31, Y1, Y4, Y4
+	VPERM2F128 $0x20, Y2, Y0, Y1
+	VPERM2F128 $0x31, Y2, Y0, Y0
+	VMOVUPD    Y3, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Y1, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Y4, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Y0, (SI)
+	ADDQ       DI, SI
+	SUBQ       $0x04, AX
+	JGE        whole
+
+tail:
+	ADDQ         $0x04, AX
+	JZ           done
+	MOVL         mask+48(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTQ X0, Y0
+	VPAND        pool64<>+0(SB), Y0, Y0
+	VPCMPEQQ     pool64<>+0(SB), Y0, Y0
+	VMASKMOVPD   (CX), Y0, Y1
+	VMASKMOVPD   (R9), Y0, Y2
+	VMASKMOVPD   (R10), Y0, Y3
+	VMASKMOVPD   (DX), Y0, Y0
+	VUNPCKLPD    Y2, Y1, Y4
+	VUNPCKHPD    Y2, Y1, Y1
+	VUNPCKLPD    Y0, Y3, Y2
+	VUNPCKHPD    Y0, Y3, Y0
+	VPERM2F128   $0x20, Y2, Y4, Y3
+	VPERM2F128   $0x31, Y2, Y4, Y4
+	VPERM2F128   $0x20, Y0, Y1, Y2
+	VPERM2F128   $0x31, Y0, Y1, Y0
+	VMOVUPD      Y3, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPD      Y2, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPD      Y4, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+	VMOVUPD      Y0, (SI)
+	ADDQ         DI, SI
+	DECQ         AX
+	JZ           done
+
+done:
+	VZEROUPPER
+	RET
+
+// func panels32avx2x1(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
+// Requires: AVX, AVX2
+TEXT ·panels32avx2x1(SB), NOSPLIT, $0-60
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         pitch+32(FP), SI
+	MOVQ         count+40(FP), DI
+	MOVQ         step+48(FP), R8
+	MOVL         mask+56(FP), R9
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Y0
+	VPAND        pool32<>+0(SB), Y0, Y0
+	VPCMPEQD     pool32<>+0(SB), Y0, Y0
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (SI)(SI*2), R10
+	CMPQ         AX, $0x04
+	JNE          one
+
+four:
+	VMASKMOVPS (CX), Y0, Y1
+	VMOVUPS    Y1, (BX)
+	VMASKMOVPS (CX)(DX*1), Y0, Y1
+	VMOVUPS    Y1, (BX)(SI*1)
+	VMASKMOVPS (CX)(DX*2), Y0, Y1
+	VMOVUPS    Y1, (BX)(SI*2)
+	VMASKMOVPS (CX)(R9*1), Y0, Y1
+	VMOVUPS    Y1, (BX)(R10*1)
+	ADDQ       SI, CX
+	ADDQ       R8, BX
+	DECQ       DI
+	JNZ        four
+	VZEROUPPER
+	RET
+
+one:
+	VMASKMOVPS (CX), Y0, Y1
+	VMOVUPS    Y1, (BX)
+	ADDQ       SI, CX
+	ADDQ       R8, BX
+	DECQ       DI
+	JNZ        one
+	VZEROUPPER
+	RET
+
+// func panels32avx2x2(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
+// Requires: AVX, AVX2
+TEXT ·panels32avx2x2(SB), NOSPLIT, $0-60
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         pitch+32(FP), SI
+	MOVQ         count+40(FP), DI
+	MOVQ         step+48(FP), R8
+	MOVL         mask+56(FP), R9
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Y0
+	VPAND        pool32<>+0(SB), Y0, Y0
+	VPCMPEQD     pool32<>+0(SB), Y0, Y0
+	VMOVD        R9, X1
+	VPBROADCASTD X1, Y1
+	VPAND        pool32<>+32(SB), Y1, Y1
+	VPCMPEQD     pool32<>+32(SB), Y1, Y1
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (SI)(SI*2), R10
+	CMPQ         AX, $0x04
+	JNE          one
+
+four:
+	VMASKMOVPS (CX), Y0, Y2
+	VMASKMOVPS 32(CX), Y1, Y3
+	VMOVUPS    Y2, (BX)
+	VMOVUPS    Y3, 32(BX)
+	VMASKMOVPS (CX)(DX*1), Y0, Y2
+	VMASKMOVPS 32(CX)(DX*1), Y1, Y3
+	VMOVUPS    Y2, (BX)(SI*1)
+	VMOVUPS    Y3, 32(BX)(SI*1)
+	VMASKMOVPS (CX)(DX*2), Y0, Y2
+	VMASKMOVPS 32(CX)(DX*2), Y1, Y3
+	VMOVUPS    Y2, (BX)(SI*2)
+	VMOVUPS    Y3, 32(BX)(SI*2)
+	VMASKMOVPS (CX)(R9*1), Y0, Y2
+	VMASKMOVPS 32(CX)(R9*1), Y1, Y3
+	VMOVUPS    Y2, (BX)(R10*1)
+	VMOVUPS    Y3, 32(BX)(R10*1)
+	ADDQ       SI, CX
+	ADDQ       R8, BX
+	DECQ       DI
+	JNZ        four
+	VZEROUPPER
+	RET
+
+one:
+	VMASKMOVPS (CX), Y0, Y2
+	VMASKMOVPS 32(CX), Y1, Y3
+	VMOVUPS    Y2, (BX)
+	VMOVUPS    Y3, 32(BX)
+	ADDQ       SI, CX
+	ADDQ       R8, BX
+	DECQ       DI
+	JNZ        one
+	VZEROUPPER
+	RET
+
+// func panels64avx2x2(k int, src *float64, ld int, dst *float64, pitch int, count int, step int, mask uint32)
+// Requires: AVX, AVX2
+TEXT ·panels64avx2x2(SB), NOSPLIT, $0-60
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         dst+24(FP), BX
+	MOVQ         pitch+32(FP), SI
+	MOVQ         count+40(FP), DI
+	MOVQ         step+48(FP), R8
+	MOVL         mask+56(FP), R9
+	VMOVD        R9, X0
+	VPBROADCASTQ X0, Y0
+	VPAND        pool64<>+0(SB), Y0, Y0
+	VPCMPEQQ     pool64<>+0(SB), Y0, Y0
+	VMOVD        R9, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        pool64<>+32(SB), Y1, Y1
+	VPCMPEQQ     pool64<>+32(SB), Y1, Y1
+	LEAQ         (DX)(DX*2), R9
+	LEAQ         (SI)(SI*2), R10
+	CMPQ         AX, $0x04
+	JNE          one
+
+four:
+	VMASKMOVPD (CX), Y0, Y2
+	VMASKMOVPD 32(CX), Y1, Y3
+	VMOVUPD    Y2, (BX)
+	VMOVUPD    Y3, 32(BX)
+	VMASKMOVPD (CX)(DX*1), Y0, Y2
+	VMASKMOVPD 32(CX)(DX*1), Y1, Y3
+	VMOVUPD    Y2, (BX)(SI*1)
+	VMOVUPD    Y3, 32(BX)(SI*1)
+	VMASKMOVPD (CX)(DX*2), Y0, Y2
+	VMASKMOVPD 32(CX)(DX*2), Y1, Y3
+	VMOVUPD    Y2, (BX)(SI*2)
+	VMOVUPD    Y3, 32(BX)(SI*2)
+	VMASKMOVPD (CX)(R9*1), Y0, Y2
+	VMASKMOVPD 32(CX)(R9*1), Y1, Y3
+	VMOVUPD    Y2, (BX)(R10*1)
+	VMOVUPD    Y3, 32(BX)(R10*1)
+	ADDQ       SI, CX
+	ADDQ       R8, BX
+	DECQ       DI
+	JNZ        four
+	VZEROUPPER
+	RET
+
+one:
+	VMASKMOVPD (CX), Y0, Y2
+	VMASKMOVPD 32(CX), Y1, Y3
+	VMOVUPD    Y2, (BX)
+	VMOVUPD    Y3, 32(BX)
+	ADDQ       SI, CX
+	ADDQ       R8, BX
+	DECQ       DI
+	JNZ        one
+	VZEROUPPER
+	RET
+
 DATA pool64<>+0(SB)/8, $0x0000000000000001
 DATA pool64<>+8(SB)/8, $0x0000000000000002
 DATA pool64<>+16(SB)/8, $0x0000000000000004

@@ -23,6 +23,11 @@ func gemm() {
 	}
 	transpose32avx512()
 	transpose64avx512()
+	transpose32avx2()
+	transpose64avx2()
+	shape{4, 32}.panels(1)
+	shape{4, 32}.panels(2)
+	shape{8, 32}.panels(2)
 }
 
 // tile writes C[rows × 2 vectors] = A·B in the columns of mask, D + A·B in those of add as well; D, at from, may be C, and
@@ -298,4 +303,139 @@ func transpose64avx512() {
 		VSHUFF64X2(U8(0xdd), z[6+h], z[2+h], t[6+h]) // column 6+h
 	}
 	finish(t)
+}
+
+// transposeStrip: dst[pitch·l + i] = src[i·ld + l] for i < lanes and l < k, pitch and ld in bytes, where rows from the last on
+// are the last; mask is that of the last k mod lanes. Whole vectors are stored, in the order of l.
+func (s shape) transposeStrip(block func(x []vec) []vec) {
+	r := start(s.name("transpose"),
+		fmt.Sprintf("func(k int, src *%[1]s, ld, rows int, dst *%[1]s, pitch int, mask uint32)", s.elem()),
+		"k", "src", "ld", "rows", "dst", "pitch")
+	k, src, ld, rows, dst, pitch := r[0], r[1], r[2], r[3], r[4], r[5]
+	at := []gp{GP64()}
+	MOVQ(src, at[0])
+	zero := GP64()
+	XORQ(zero, zero)
+	for i := 1; i < s.lanes(); i++ {
+		CMPQ(rows, U8(uint8(i)))
+		CMOVQLE(zero, ld)
+		at = append(at, GP64())
+		LEAQ(Mem{Base: at[i-1], Index: ld, Scale: 1}, at[i])
+	}
+	x := s.news(s.lanes())
+	SUBQ(U8(uint8(s.lanes())), k)
+	JL(LabelRef("tail"))
+	Label("whole")
+	each(x, func(i int) {
+		s.move(Mem{Base: at[i]}, x[i])
+		ADDQ(U8(uint8(s.bytes)), at[i])
+	})
+	each(x, func(i int) {
+		if i == 0 {
+			x = block(x)
+		}
+		s.move(x[i], Mem{Base: dst})
+		ADDQ(pitch, dst)
+	})
+	SUBQ(U8(uint8(s.lanes())), k)
+	JGE(LabelRef("whole"))
+	Label("tail")
+	ADDQ(U8(uint8(s.lanes())), k)
+	JZ(LabelRef("done"))
+	m, x := s.new(), s.news(s.lanes())
+	s.expand(Load(Param("mask"), GP32()), 0, m)
+	each(x, func(i int) { s.loadMasked(Mem{Base: at[i]}, m, x[i]) })
+	x = block(x)
+	each(x, func(i int) {
+		s.move(x[i], Mem{Base: dst})
+		ADDQ(pitch, dst)
+		DECQ(k)
+		JZ(LabelRef("done"))
+	})
+	Label("done")
+	stop()
+}
+
+func (s shape) loadMasked(m Mem, k, v vec) { pick(s, VMASKMOVPS, VMASKMOVPD)(m, k, v) }
+
+func transpose32avx2() {
+	s := shape{4, 32}
+	s.transposeStrip(func(z []vec) []vec {
+		t := s.news(8)
+		for i := 0; i < 8; i += 2 {
+			VUNPCKLPS(z[i+1], z[i], t[i])
+			VUNPCKHPS(z[i+1], z[i], t[i+1])
+		}
+		u := s.news(8)
+		for i := 0; i < 8; i += 4 { // u[i+q] holds, in its 128-bit lane h, column 4h+q of rows i to i+3
+			VUNPCKLPD(t[i+2], t[i], u[i])
+			VUNPCKHPD(t[i+2], t[i], u[i+1])
+			VUNPCKLPD(t[i+3], t[i+1], u[i+2])
+			VUNPCKHPD(t[i+3], t[i+1], u[i+3])
+		}
+		x := s.news(8)
+		for q := range 4 {
+			VPERM2F128(U8(0x20), u[4+q], u[q], x[q])
+			VPERM2F128(U8(0x31), u[4+q], u[q], x[4+q])
+		}
+		return x
+	})
+}
+
+func transpose64avx2() {
+	s := shape{8, 32}
+	s.transposeStrip(func(z []vec) []vec {
+		t, x := s.news(4), s.news(4)
+		for i := 0; i < 4; i += 2 { // t[i+q] holds, in its 128-bit lane h, column 2h+q of rows i and i+1
+			VUNPCKLPD(z[i+1], z[i], t[i])
+			VUNPCKHPD(z[i+1], z[i], t[i+1])
+		}
+		for q := range 2 {
+			VPERM2F128(U8(0x20), t[2+q], t[q], x[q])
+			VPERM2F128(U8(0x31), t[2+q], t[q], x[2+q])
+		}
+		return x
+	})
+}
+
+// panels copies k rows, one or four, of a matrix into count panels, step bytes apart, of rows of pitch bytes, at most vectors
+// wide; mask tells how wide. Whole vectors are stored in the order of the rows, so that the next row overwrites what is too much,
+// and the last row of a panel writes past its end. A row at a time would spend itself in misses where rows of panels share a line.
+func (s shape) panels(vectors int) {
+	r := start(fmt.Sprint(s.name("panels"), "x", vectors),
+		fmt.Sprintf("func(k int, src *%[1]s, ld int, dst *%[1]s, pitch, count, step int, mask uint32)", s.elem()),
+		"k", "src", "ld", "dst", "pitch", "count", "step")
+	k, src, ld, dst, pitch, count, step := r[0], r[1], r[2], r[3], r[4], r[5], r[6]
+	bits, ms := Load(Param("mask"), GP32()), s.news(vectors)
+	each(ms, func(j int) { s.expand(bits, j, ms[j]) })
+	ld3, pitch3 := GP64(), GP64()
+	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	LEAQ(Mem{Base: pitch, Index: pitch, Scale: 2}, pitch3)
+	pass := func(rows int) {
+		row := func(base, once, thrice gp, u, j int) Mem {
+			m := Mem{Base: base, Disp: s.bytes * j}
+			if u > 0 {
+				m.Index, m.Scale = []reg.Register{nil, once, once, thrice}[u], []uint8{0, 1, 2, 1}[u]
+			}
+			return m
+		}
+		for u := range rows {
+			v := s.news(vectors)
+			each(v, func(j int) { s.loadMasked(row(src, ld, ld3, u, j), ms[j], v[j]) })
+			each(v, func(j int) { s.move(v[j], row(dst, pitch, pitch3, u, j)) })
+		}
+		ADDQ(pitch, src)
+		ADDQ(step, dst)
+		DECQ(count)
+	}
+	CMPQ(k, U8(4))
+	JNE(LabelRef("one"))
+	Label("four")
+	pass(4)
+	JNZ(LabelRef("four"))
+	stop()
+	Label("one")
+	pass(1)
+	JNZ(LabelRef("one"))
+	stop()
 }
