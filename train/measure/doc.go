@@ -13,6 +13,7 @@
 //	Coverage          share of the reference the samples reach, and their density
 //	Nearest           distance to the nearest reference: copies betray themselves
 //	Diversity         mean distance between samples: collapse betrays itself
+//	Reference         Fréchet, agreement, coverage and copies at once, of images
 //
 // No one number tells enough. Samples of one perfect image a class have agreement 1
 // and no coverage; a net that repeats its training set has a perfect Fréchet

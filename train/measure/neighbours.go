@@ -25,22 +25,23 @@ func Coverage(reference, generated Features, k int) (coverage, density float64, 
 	if k < 1 || k >= reference.N {
 		return 0, 0, fmt.Errorf("measure: %d neighbours of %d reference samples: k goes from 1 to %d", k, reference.N, reference.N-1)
 	}
-	inside := make([]int, reference.N)
-	eachRow(reference.N, func(i int) {
-		centre := reference.Row(i)
-		others := make([]float64, 0, reference.N-1)
-		for j := range reference.N {
-			if j != i {
-				others = append(others, squaredDistance(centre, reference.Row(j)))
-			}
+	radius := unlimited(reference.N)
+	near := make([]float64, reference.N*k) // of each, the k smallest so far, ascending
+	for i := range near {
+		near[i] = math.Inf(1)
+	}
+	search(reference, reference, radius, func(i, j int, d float64) {
+		if i == j {
+			return
 		}
-		slices.Sort(others)
-		for j := range generated.N {
-			if squaredDistance(centre, generated.Row(j)) < others[k-1] {
-				inside[i]++
-			}
-		}
+		mine := near[i*k : (i+1)*k]
+		at, _ := slices.BinarySearch(mine, d)
+		copy(mine[at+1:], mine[at:k-1])
+		mine[at] = d
+		radius[i] = mine[k-1]
 	})
+	inside := make([]int, reference.N)
+	search(reference, generated, radius, func(i, _ int, _ float64) { inside[i]++ })
 	for _, n := range inside {
 		if n > 0 {
 			coverage++
@@ -58,7 +59,7 @@ func Nearest(x, reference Features) (distance []float64, index []int, err error)
 	if err := checkPair("set", x, 0, "reference", reference, 1); err != nil {
 		return nil, nil, err
 	}
-	distance, index = nearest(x, reference, func(i, j int) bool { return false })
+	distance, index = nearest(x, reference, false)
 	return distance, index, nil
 }
 
@@ -68,24 +69,23 @@ func LeaveOneOut(x Features) (distance []float64, index []int, err error) {
 	if err := x.check("set", 2); err != nil {
 		return nil, nil, err
 	}
-	distance, index = nearest(x, x, func(i, j int) bool { return i == j })
+	distance, index = nearest(x, x, true)
 	return distance, index, nil
 }
 
-func nearest(x, reference Features, skip func(i, j int) bool) (distance []float64, index []int) {
-	distance, index = make([]float64, x.N), make([]int, x.N)
-	eachRow(x.N, func(i int) {
-		best, at := math.Inf(1), -1
-		for j := range reference.N {
-			if skip(i, j) {
-				continue
-			}
-			if d := squaredDistance(x.Row(i), reference.Row(j)); d < best || at < 0 {
-				best, at = d, j
-			}
+func nearest(x, reference Features, others bool) (distance []float64, index []int) {
+	distance, index = unlimited(x.N), make([]int, x.N)
+	if others {
+		index[0] = 1
+	}
+	search(x, reference, distance, func(i, j int, d float64) {
+		if !others || i != j {
+			distance[i], index[i] = d, j
 		}
-		distance[i], index[i] = math.Sqrt(best), at
 	})
+	for i, d := range distance {
+		distance[i] = math.Sqrt(d)
+	}
 	return distance, index
 }
 

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,6 +57,71 @@ func TestCoverageOfASetByItselfAndByOthers(t *testing.T) {
 	for _, k := range []int{0, 80} {
 		_, _, err := Coverage(x, y, k)
 		require.ErrorContains(t, err, "k goes from 1 to 79")
+	}
+}
+
+// Searches look at few distances; that changes nothing, ties, far-off sets and huge numbers included.
+func TestSearchesFindWhatWholeDistancesSay(t *testing.T) {
+	for _, row := range []struct {
+		d, n        int
+		size, shift float64
+	}{
+		{1, 60, 1, 0}, {17, 60, 1, 0}, {37, 600, 1, 0}, // more than a block of both
+		{3, 90, 1, 1e8},           // lengths that hide the distances between them
+		{3, 90, 1e153, 3e153},     // lengths that overflow, distances that do not
+		{3, 90, 0x1p-534, 0},      // lengths that underflow
+		{3, 90, 1, math.MaxInt16}, // ties at a distance
+	} {
+		d := row.d
+		x, y := normal(row.n, d, 1), normal(row.n-10, d, 2)
+		for _, f := range []Features{x, y} {
+			for i, v := range f.Data { // few values, so many equal distances
+				f.Data[i] = math.Round(v)*row.size + row.shift
+			}
+		}
+		const k = 4
+		covered, balls := 0.0, 0.0
+		for i := range x.N {
+			var others []float64
+			for j := range x.N {
+				if j != i {
+					others = append(others, squaredDistance(x.Row(i), x.Row(j)))
+				}
+			}
+			slices.Sort(others)
+			inside := 0.0
+			for j := range y.N {
+				if squaredDistance(x.Row(i), y.Row(j)) < others[k-1] {
+					inside++
+				}
+			}
+			covered, balls = covered+min(1, inside), balls+inside
+		}
+		c, density := cover(t, x, y, k)
+		require.Equal(t, []float64{covered / float64(x.N), balls / float64(k*y.N)}, []float64{c, density}, "%v", row)
+
+		distance, index, err := Nearest(x, y)
+		require.NoError(t, err)
+		for i := range x.N {
+			best, at := math.Inf(1), 0
+			for j := range y.N {
+				if v := squaredDistance(x.Row(i), y.Row(j)); v < best {
+					best, at = v, j
+				}
+			}
+			require.Equal(t, at, index[i])
+			require.Equal(t, math.Sqrt(best), distance[i], "%v", row)
+		}
+	}
+}
+
+// Ten thousand against ten thousand, of 64 values.
+func BenchmarkCoverage(b *testing.B) {
+	x, y := normal(10_000, 64, 1), normal(10_000, 64, 2)
+	for b.Loop() {
+		if _, _, err := Coverage(x, y, 5); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
