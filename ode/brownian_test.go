@@ -104,7 +104,7 @@ func TestBrownianPathsBelongToTheSample(t *testing.T) {
 // number of steps they do not.
 func TestStochasticSolversConvergeOnThePath(t *testing.T) {
 	m, x := gaussian(), latents
-	for _, solver := range []ode.Solver{ode.DDIM{Eta: 1}, ode.DPMppSDE{}, ode.Ancestral{}} {
+	for _, solver := range []ode.Solver{ode.DDIM{Eta: 1}, ode.DPMppSDE{}, ode.Ancestral{}, ode.EulerMaruyama{}} {
 		sample := func(n int, noise ode.NoiseSource[float64]) []float64 {
 			p := compile(t, solver, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, From: 1, To: .02, Grid: ode.UniformTime{}, Steps: n})
 			r, err := ode.NewRunner[float64](p, 4, 2)

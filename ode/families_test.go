@@ -46,6 +46,7 @@ func stochastics() []method {
 		{name: "3M SDE", solver: ode.DPMppSDE{Order: 3, Eta: .5}, weightsOnly: true},
 		{name: "++ SDE", solver: ode.DPMppSDE{Single: true}},
 		{name: "SDE-DPM 2M", solver: ode.DPMSDE{}, weightsOnly: true},
+		{name: "Euler–Maruyama", solver: ode.EulerMaruyama{}, weightsOnly: true},
 	}
 }
 
@@ -68,6 +69,7 @@ func TestNFEOfFamilies(t *testing.T) {
 		{ode.DPMppSDE{Order: 3}, times(1, 0), times(1, 0), 1},
 		{ode.DPMppSDE{Single: true}, times(2, 0), times(2, 0), 1},
 		{ode.DPMSDE{}, times(1, 0), times(1, 0), 1},
+		{ode.EulerMaruyama{}, times(1, 0), times(1, 0), 1},
 		{ode.BDIA{}, times(1, 0), times(0, 0), 1},
 		{ode.EDICT{}, times(2, 0), times(0, 0), 2},
 		{ode.ALF{}, times(1, 1), times(0, 0), 1},

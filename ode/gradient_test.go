@@ -22,6 +22,7 @@ func TestGradientsOfSolversAgreeWithDifferences(t *testing.T) {
 	}{
 		{"one evaluation a step", ode.DDIM{}, ode.Problem{Schedule: vp, Raw: ode.Noise, Knots: []float64{.9, .6, .4, .2, .1}}},
 		{"draws", ode.DDIM{Eta: .7}, ode.Problem{Schedule: vp, Raw: ode.Velocity, Knots: []float64{.9, .6, .4, .2, .1}}},
+		{"rates of the schedule in the coefficients", ode.EulerMaruyama{Eta: .7}, ode.Problem{Schedule: vp, Raw: ode.Velocity, Knots: []float64{.9, .6, .4, .2, .1}}},
 		{"history", ode.DPMpp{Order: 3}, ode.Problem{Schedule: vp, Raw: ode.Data, Knots: []float64{.9, .6, .4, .2, .1}}},
 		{"inner points", ode.DPM{Order: 3, Single: true}, ode.Problem{Schedule: vp, Raw: ode.Noise, Knots: []float64{.9, .6, .4, .2}}},
 		{"noise levels for times", ode.DPMpp{}, ode.Problem{Schedule: vp, Raw: ode.Denoiser, Knots: []float64{.9, .6, .4, .2}}},

@@ -2,6 +2,7 @@ package ode_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -205,6 +206,35 @@ func TestStochasticSolversHaveTheirLimits(t *testing.T) {
 	}
 }
 
+// The loop of the reverse SDE as it is written down for β(t): dx = −½β x dt − β ∇log p dt + √β dW on the variance-preserving schedule.
+func TestEulerMaruyamaIsThePlainLoop(t *testing.T) {
+	const beta0, beta1, steps = .1, 20., 7
+	p := compile(t, ode.EulerMaruyama{}, ode.Problem{Schedule: ode.VPLinear{Beta0: beta0, Beta1: beta1}, Raw: ode.Score, From: .9, To: .2, Grid: ode.UniformTime{}, Steps: steps})
+	require.Equal(t, steps, p.Draws())
+	s := newSampler(t)
+	f := field(t, goldenMixture(t), p)
+	x, score := slices.Clone(latents), make([]float64, len(latents))
+	for i := range steps {
+		at := .9 - .1*float64(i)
+		beta := beta0 + (beta1-beta0)*at
+		require.NoError(t, f.Eval(score, x, ode.Call[float64]{Batch: 4, T: []float64{at}}))
+		z := s.draw()
+		for k := range x {
+			x[k] += .1*(beta*x[k]/2+beta*score[k]) + math.Sqrt(.1*beta)*z[k]
+		}
+	}
+	r, err := ode.NewRunner[float64](p, 4, 2)
+	require.NoError(t, err)
+	require.NoError(t, r.Run(t.Context(), f, ode.Inputs[float64]{Ports: map[string][]float64{"x": latents}, Noise: s.noise[:steps]}))
+	require.Less(t, distance(x, r.Output("x")), 1e-12)
+
+	euler := compile(t, ode.RK{Tableau: ode.Euler(), In: ode.Time}, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, From: .9, To: .2, Steps: steps})
+	still := compile(t, ode.EulerMaruyama{Eta: 1e-18}, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, From: .9, To: .2, Steps: steps})
+	f = field(t, goldenMixture(t), euler)
+	in := map[string][]float64{"x": latents}
+	require.Less(t, distance(slices.Clone(run(t, euler, f, 4, in)), run(t, still, f, 4, in)), 1e-12, "as η tends to 0 it is Euler's method")
+}
+
 // The noise of a step with a point inside is one path: its two parts have the variance of the whole, and the part that the point sees
 // has faded as the state has. The knot check sees the variance; this is the fading.
 func TestInnerNoiseIsPartOfTheWhole(t *testing.T) {
@@ -252,6 +282,9 @@ func TestStochasticSolversRefuse(t *testing.T) {
 		{ode.DPMppSDE{Published: true}, vp, "Published differs"},
 		{ode.DPMSDE{Order: 3}, vp, "DPMppSDE goes to 3"},
 		{ode.DPMSDE{Eta: -1}, vp, "Eta is -1"},
+		{ode.EulerMaruyama{Eta: -1}, vp, "Eta is -1"},
+		{ode.EulerMaruyama{Eta: math.Inf(1)}, vp, "Eta is +Inf"},
+		{ode.EulerMaruyama{}, up, "away from data"},
 	} {
 		_, err := c.solver.Plan(c.p)
 		require.ErrorContains(t, err, c.want)
