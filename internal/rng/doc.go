@@ -4,5 +4,5 @@
 //
 // The generator is Philox4x32-10 of Salmon, Moraes, Dror and Shaw ("Parallel random numbers: as easy as 1, 2, 3", 2011).
 // The key is the first half of the block that the seed encrypts at counter (stream, purpose); the counter of a block of
-// data is its number and the sample. So different purposes (normals, uniforms, words) never share blocks.
+// data is its number and the sample. So different purposes (normals, uniforms, words, gammas) never share blocks.
 package rng

@@ -27,6 +27,7 @@ const (
 	normals purpose = iota
 	uniforms
 	words
+	gammas
 )
 
 func key(seed, stream uint64, p purpose) uint64 { return philox(block{stream, uint64(p)}, seed)[0] }
