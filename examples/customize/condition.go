@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ebb-go/ebb/adjoint"
@@ -17,37 +19,11 @@ import (
 	"github.com/ebb-go/ebb/train/measure"
 )
 
-// The concept: a 1 that stands on a foot. The label does not say whether it does; 13 % of the ones do.
-const (
-	conceptClass = 1
-	conceptShown = 12 // images the optimizer sees
-	conceptBatch = 48
-	conceptRuns  = 120
-	conceptRate  = 0.05
-	conceptTest  = 200 // samples a figure is taken from
-	footWidth    = 5   // inked pixels of one of the two lowest rows
-)
-
-// foot is the fixed rule: at least footWidth inked pixels (above half) in one of the two lowest rows.
-func foot[T customize.Float](x []T, height, width int) bool {
-	for row := height - 2; row < height; row++ {
-		inked := 0
-		for _, v := range x[row*width : (row+1)*width] {
-			if v > 0 {
-				inked++
-			}
-		}
-		if inked >= footWidth {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *study[T]) trait(x []T) float64 {
+// traits is the share of images that have the concept.
+func (s *study[T]) traits(x []T) float64 {
 	n := 0
 	for i := 0; i < len(x); i += s.dim {
-		if foot(x[i:i+s.dim], s.images.Height, s.images.Width) {
+		if s.concept.has(wide(x[i : i+s.dim])) {
 			n++
 		}
 	}
@@ -62,28 +38,30 @@ func repeat(label, n int) []int {
 	return labels
 }
 
-// concept learns a condition vector from a few pictures, through the sampler, and compares with the class vector and
-// with textual inversion.
-func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
+// learn learns a condition vector from a few pictures, through the sampler, and compares with the class vector and with
+// textual inversion.
+func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	began := time.Now()
-	var shown []int
-	for _, i := range s.parts.Train {
-		if s.images.Labels[i] == conceptClass && foot(s.images.Image(i), s.images.Height, s.images.Width) && len(shown) < conceptShown {
-			shown = append(shown, i)
-		}
+	c := s.concept
+	shown := min(s.pictures.N, cmp.Or(c.shown, s.pictures.N))
+	if s.mine {
+		shown = s.pictures.N
 	}
-	if len(shown) < 8 {
-		return nil, fmt.Errorf("only %d training images have the trait; at least 8 are needed", len(shown))
+	if shown < 4 {
+		return nil, fmt.Errorf("%d pictures of a concept; at least 4 are needed", shown)
 	}
-	references, err := s.pick(shown)
+	references, err := pixels[T](s.pictures, ofAll(s.pictures)[:shown]...)
 	if err != nil {
+		return nil, err
+	}
+	if c.class, err = s.classOf(references); err != nil {
 		return nil, err
 	}
 	byCritic, err := customize.Match(customize.CriticLook(s.critic), references)
 	if err != nil {
 		return nil, err
 	}
-	pixels, err := customize.PixelLook[T](s.images.Height, s.images.Width, 2)
+	pixels, err := customize.PixelLook[T](s.held.Height, s.held.Width, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +71,15 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	}
 	loss := adjoint.Sum(adjoint.Weighted[T]{Weight: 1, Loss: byCritic}, adjoint.Weighted[T]{Weight: 1, Loss: byPixels})
 
-	start, err := models.Lookup(s.weights, []int{conceptClass})
+	start, err := models.Lookup(s.weights, []int{c.class})
 	if err != nil {
 		return nil, err
 	}
-	sm, field, err := s.sampler(repeat(conceptClass, conceptBatch), insideCondition)
+	sm, field, err := s.sampler(repeat(c.class, c.batch), c.inside)
 	if err != nil {
 		return nil, err
 	}
-	opt := s.options("condition: concept by gradient", conceptRuns, conceptRate)
+	opt := s.options("condition: concept by gradient", c.runs, c.rate)
 	opt.Fall = true
 	r, err := customize.Condition(ctx, sm, start, loss, opt)
 	if err != nil {
@@ -109,15 +87,15 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	}
 	learned := r.Values[graph.Condition]
 	// As many evaluations and products as the other had: one of each a step.
-	inverted, err := s.textualInversion(ctx, start, references, r.VJP)
+	inverted, err := s.textualInversion(ctx, c, start, references, r.VJP)
 	if err != nil {
 		return nil, err
 	}
 
-	noise := s.noise(conceptTest, 77)
+	noise := s.noise(c.test, 77)
 	draw := func(condition []T) ([]T, error) {
-		tile := make([]T, 0, conceptTest*len(condition))
-		for range conceptTest {
+		tile := make([]T, 0, c.test*len(condition))
+		for range c.test {
 			tile = append(tile, condition...)
 		}
 		f, err := graph.NewField(s.cell, tile)
@@ -140,17 +118,36 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	}
 
 	o := &outcome[T]{name: "condition", result: r, curve: r.Curve, condition: learned}
-	o.report.Score = s.trait(with)
-	o.report.Baseline = map[string]float64{"class vector": s.trait(base), "textual inversion": s.trait(textual)}
-	if o.report.Judge, err = s.share(with, repeat(conceptClass, conceptTest)); err != nil {
+	o.report.Extra = map[string]float64{"pictures": float64(shown), "share_in_class": s.refs.share}
+	score := s.traits
+	if c.has == nil { // the user's own: there is no rule, only a likeness
+		score = func(x []T) float64 {
+			var d float64
+			if err == nil {
+				d, err = s.likeness(x, base, references)
+			}
+			return d
+		}
+	}
+	o.report.Score = score(with)
+	o.report.Baseline = map[string]float64{"class vector": score(base), "textual inversion": score(textual)}
+	if err != nil {
 		return nil, err
 	}
-	o.report.Extra = map[string]float64{"pictures": float64(len(shown))}
-	for name, x := range map[string][]T{"distance": with, "distance_class_vector": base, "distance_textual_inversion": textual} {
-		if o.report.Extra[name], err = s.distance(x, references); err != nil {
+	if o.report.Judge, err = s.share(with, repeat(c.class, c.test)); err != nil {
+		return nil, err
+	}
+	for name, x := range map[string][]T{"": with, "_class_vector": base, "_textual_inversion": textual} {
+		if !s.mine {
+			if o.report.Extra["distance"+name], err = s.distance(x, s.refs.concept); err != nil {
+				return nil, err
+			}
+		}
+		if o.report.Extra["spread"+name], err = s.spread(x); err != nil {
 			return nil, err
 		}
 	}
+	o.report.Extra["spread_ratio"] = o.report.Extra["spread"] / o.report.Extra["spread_class_vector"]
 	if o.report.Value20, err = value(loss, with); err != nil {
 		return nil, err
 	}
@@ -162,24 +159,28 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	if o.report.Extra["diversity_to_pictures"], err = s.diversity(with, references); err != nil {
 		return nil, err
 	}
-	tile := make([]T, 0, conceptBatch*len(learned))
-	for range conceptBatch {
+	tile := make([]T, 0, c.batch*len(learned))
+	for range c.batch {
 		tile = append(tile, learned...)
 	}
 	if err := field.SetCondition(tile); err != nil {
 		return nil, err
 	}
-	if o.report.Certificate, o.report.CertificateKnots, err = s.certify(ctx, sm, []string{graph.Condition}, noise[:conceptBatch*s.dim], loss); err != nil {
+	if o.report.Certificate, o.report.CertificateKnots, err = s.certify(ctx, sm, []string{graph.Condition}, s.noise(c.batch, 78), loss); err != nil {
 		return nil, err
 	}
 	o.finish(r, began)
 
 	const across = 12
+	trait, spread := "the samples have "+c.trait, fmt.Sprintf("they are spread %.2f times as wide", o.report.Extra["spread_ratio"])
+	if c.has == nil {
+		trait = "the distance to them is gone"
+	}
 	sheet := picture.Sheet{
-		Title: fmt.Sprintf("A concept from %d pictures: ones on a foot. %.0f %% of the samples have it", len(shown), 100*o.report.Score),
-		Note: fmt.Sprintf("class vector %.0f %%, textual inversion %.0f %%; the judge still sees a %d in %.0f %%; they are %.2f times as diverse as the pictures", 100*o.report.Baseline["class vector"],
-			100*o.report.Baseline["textual inversion"], conceptClass, 100*o.report.Judge, o.report.Extra["diversity_to_pictures"]),
-		Height: s.images.Height, Width: s.images.Width, Across: across, Scale: 8, Range: [2]float64{1, -1},
+		Title: fmt.Sprintf("A concept from %d pictures, %s: %.0f %% of %s", shown, c.name, 100*o.report.Score, trait),
+		Note: fmt.Sprintf("class vector %.0f %%, textual inversion %.0f %%; the judge sees %s in %.0f %%; %s", 100*o.report.Baseline["class vector"],
+			100*o.report.Baseline["textual inversion"], s.classes[c.class], 100*o.report.Judge, spread),
+		Height: s.held.Height, Width: s.held.Width, Across: across, Scale: s.scale, Range: [2]float64{1, -1},
 		Rows: []string{"pictures shown", "concept learned", "class vector", "textual inversion"},
 	}
 	for _, x := range [][]T{references, with, base, textual} {
@@ -193,41 +194,89 @@ func (s *study[T]) concept(ctx context.Context) (*outcome[T], error) {
 	return o, nil
 }
 
-// distance is the Fréchet distance of the judge's features, between samples and the pictures shown.
-func (s *study[T]) distance(x, references []T) (float64, error) {
-	a, err := s.judge.Features(x)
+// classOf is the class of the pictures: what the labels say most often, else the critic.
+func (s *study[T]) classOf(x []T) (int, error) {
+	labels := s.pictures.Labels
+	if labels == nil {
+		var err error
+		if labels, err = s.critic.Classify(x); err != nil {
+			return 0, err
+		}
+	}
+	count := make([]int, len(s.classes))
+	for _, c := range labels {
+		count[c]++
+	}
+	return slices.Index(count, slices.Max(count)), nil
+}
+
+// distance is the Fréchet distance of the judge's features.
+func (s *study[T]) distance(x []T, to measure.Moments) (float64, error) {
+	f, err := s.judge.Features(x)
 	if err != nil {
 		return 0, err
 	}
-	a.Data = append([]float64(nil), a.Data...)
-	b, err := s.judge.Features(references)
+	m, err := measure.MomentsOf(f)
 	if err != nil {
 		return 0, err
 	}
-	return measure.Frechet(a, b)
+	return m.Frechet(to)
+}
+
+// likeness is the part of the distance between base and the pictures that is gone, by the judge's features.
+func (s *study[T]) likeness(x, base, pictures []T) (float64, error) {
+	var sets [3]measure.Features
+	for i, images := range [][]T{x, base, pictures} {
+		f, err := s.judge.Features(images)
+		if err != nil {
+			return 0, err
+		}
+		f.Data = slices.Clone(f.Data)
+		sets[i] = f
+	}
+	kernel, err := measure.MedianKernel(sets[2])
+	if err != nil {
+		return 0, err
+	}
+	near, err := measure.MMD(kernel, sets[0], sets[2])
+	if err != nil {
+		return 0, err
+	}
+	far, err := measure.MMD(kernel, sets[1], sets[2])
+	return 1 - near/far, err
+}
+
+// spread is the mean distance of an image to its nearest neighbour among the others: collapse brings it to zero.
+func (s *study[T]) spread(x []T) (float64, error) {
+	f, err := measure.Rows(x, len(x)/s.dim, s.dim)
+	if err != nil {
+		return 0, err
+	}
+	d, _, err := measure.LeaveOneOut(f)
+	return mean(d), err
 }
 
 // textualInversion learns the condition vector by the flow loss on the pictures (Gal et al. 2022, arXiv 2208.01618): the
 // network is asked at single times, no sampler is run.
-func (s *study[T]) textualInversion(ctx context.Context, start, references []T, steps int) ([]T, error) {
+func (s *study[T]) textualInversion(ctx context.Context, c concept, start, references []T, steps int) ([]T, error) {
 	n := len(references) / s.dim
-	c := append([]T(nil), start...)
-	field, err := s.field(repeat(conceptClass, n))
+	v := append([]T(nil), start...)
+	field, err := s.field(repeat(c.class, n))
 	if err != nil {
 		return nil, err
 	}
 	schedule := s.model.Spec().Schedule
-	tile, grad := make([]T, n*len(c)), make([]T, n*len(c))
-	g, m, v := make([]T, len(c)), make([]T, len(c)), make([]T, len(c))
+	tile, grad := make([]T, n*len(v)), make([]T, n*len(v))
+	g, m, m2 := make([]T, len(v)), make([]T, len(v)), make([]T, len(v))
 	x, residual, u, times := make([]T, len(references)), make([]T, len(references)), make([]T, len(references)), make([]T, n)
 	tangent := ode.Tangent[T]{Params: map[string][]T{graph.Condition: grad}}
 	for k := range steps {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		copy(tile, c)
-		for i := len(c); i < len(tile); i += len(c) {
-			copy(tile[i:], c)
+		copy(tile, v)
+		for i := len(v); i < len(tile); i += len(v) {
+			copy(tile[i:], v)
 		}
 		if err := field.SetCondition(tile); err != nil {
 			return nil, err
@@ -258,16 +307,16 @@ func (s *study[T]) textualInversion(ctx context.Context, start, references []T, 
 		for i, d := range grad {
 			g[i%len(g)] += d
 		}
-		rate := conceptRate
+		rate := c.rate
 		if half := steps / 2; k >= half {
 			rate *= float64(steps-k) / float64(steps-half)
 		}
-		kernels.AdamW(c, g, m, v, nil, kernels.AdamWParams{Rate: rate, Beta1: .9, Beta2: .999, Eps: 1e-8, Step: k + 1, Clip: 1})
+		kernels.AdamW(v, g, m, m2, nil, kernels.AdamWParams{Rate: rate, Beta1: .9, Beta2: .999, Eps: 1e-8, Step: k + 1, Clip: 1})
 	}
-	for _, e := range c {
+	for _, e := range v {
 		if e-e != 0 {
 			return nil, errors.New("textual inversion diverged")
 		}
 	}
-	return c, nil
+	return v, nil
 }

@@ -12,29 +12,19 @@ import (
 	"github.com/ebb-go/ebb/internal/picture"
 	"github.com/ebb-go/ebb/ode"
 	"github.com/ebb-go/ebb/train/customize"
+	"github.com/ebb-go/ebb/train/data"
 )
 
-// pairs are the edits: a digit into one that shares strokes with it.
-var pairs = [][2]int{{3, 8}, {9, 4}, {1, 7}, {5, 6}, {7, 9}, {4, 9}, {6, 8}, {8, 3}}
-
-const (
-	eachPair   = 3
-	margin     = 4
-	staying    = 5
-	latentRate = 0.03
-	latentRuns = 60
-)
-
-// latent edits held-out digits into another class, from the latents that they are inverted to, and compares with merely
-// swapping the label and with the same optimization of the pixels. An edit succeeds if the judge sees the new class and
-// the image is still nearer to the original than any real training image of that class is.
+// latent edits held-out images into another class, from the latents that they are inverted to, and compares with merely
+// swapping the label and with the same optimization of the pixels. An edit succeeds if the judge sees the new class and,
+// where training images are at hand, the image is still nearer to the original than any of them of that class is.
 func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 	began := time.Now()
 	indices, from, to, err := s.edits()
 	if err != nil {
 		return nil, err
 	}
-	real, err := s.pick(indices)
+	real, err := pixels[T](s.held, indices...)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +46,12 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 		return nil, err
 	}
 
-	sm, field, err := s.sampler(to, insideLatent)
+	sm, field, err := s.sampler(to, s.edit.inside)
 	if err != nil {
 		return nil, err
 	}
-	loss := adjoint.Sum(adjoint.Weighted[T]{Weight: 1, Loss: customize.Margin(s.critic, to, margin)}, adjoint.Weighted[T]{Weight: staying, Loss: customize.Stay(real)})
-	r, err := customize.Latent(ctx, sm, z, loss, s.options("latent: edit by gradient", latentRuns, latentRate))
+	loss := adjoint.Sum(adjoint.Weighted[T]{Weight: 1, Loss: customize.Margin(s.critic, to, s.edit.margin)}, adjoint.Weighted[T]{Weight: s.edit.staying, Loss: customize.Stay(real)})
+	r, err := customize.Latent(ctx, sm, z, loss, s.options("latent: edit by gradient", s.edit.runs, s.edit.rate))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +63,7 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	attacked, err := s.pixels(ctx, real, loss, len(to))
+	attacked, err := s.attack(ctx, real, loss, len(to))
 	if err != nil {
 		return nil, err
 	}
@@ -120,15 +110,20 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 	}
 	o.finish(r, began)
 
+	across := min(len(to), 12) // some of each pair, to keep the picture small
+	rule := "yes: the judge sees what was asked for."
+	if s.train != nil {
+		rule = "yes: the judge sees what was asked for, and the image is nearer to the original than any real one of that kind."
+	}
 	sheet := picture.Sheet{
-		Title: fmt.Sprintf("Real digits made into another by moving their latents: %.0f %% succeed", 100*o.report.Score),
-		Note: fmt.Sprintf("yes: the judge sees the digit asked for, and the image is nearer to the original than any real one of that digit. Label swap %.0f %%, pixels %.0f %%",
-			100*o.report.Baseline["label swap"], 100*o.report.Baseline["pixel attack"]),
-		Height: s.images.Height, Width: s.images.Width, Across: len(to) / 2, Scale: 8, Range: [2]float64{1, -1},
+		Title: fmt.Sprintf("Real %s made into another kind by moving their latents: %.0f %% succeed, at a change of %.2f", s.things, 100*o.report.Score, o.report.ChangeRMS),
+		Note: fmt.Sprintf("%s Label swapped %.0f %%, at a change of %.2f; pixels optimized %.0f %%, at %.2f",
+			rule, 100*o.report.Baseline["label swap"], o.report.Extra["label_swap_rms"], 100*o.report.Baseline["pixel attack"], o.report.Extra["pixel_attack_rms"]),
+		Height: s.held.Height, Width: s.held.Width, Across: across, Scale: s.scale, Range: [2]float64{1, -1},
 		Rows: []string{"real, held out", "edited by gradient", "label swapped", "pixels optimized"},
 	}
-	for k := 0; k < len(to)/2; k++ { // some of each pair, to keep the picture small
-		sheet.Columns = append(sheet.Columns, fmt.Sprintf("%d → %d", from[k], to[k]))
+	for k := range across {
+		sheet.Columns = append(sheet.Columns, fmt.Sprintf("%s →\n%s", s.classes[from[k]], s.classes[to[k]]))
 	}
 	for _, row := range []struct {
 		name string
@@ -138,9 +133,9 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 		if err != nil {
 			return nil, err
 		}
-		for k := 0; k < len(to)/2; k++ {
+		for k := range across {
 			sheet.Tiles = append(sheet.Tiles, picture.Tiles(row.x[k*s.dim:(k+1)*s.dim], s.dim)[0])
-			caption := fmt.Sprint(seen[k])
+			caption := s.classes[seen[k]]
 			switch {
 			case row.name == "":
 			case good[row.name][k]:
@@ -157,8 +152,7 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 	return o, nil
 }
 
-// edited says for which images the judge sees the class asked for, at a change below the distance to the nearest real
-// image of that class.
+// edited says for which images the judge sees the class asked for, at a change below nearest.
 func (s *study[T]) edited(x, real []T, to []int, nearest []float64) ([]bool, error) {
 	seen, err := s.judge.Classify(x)
 	if err != nil {
@@ -174,38 +168,73 @@ func (s *study[T]) edited(x, real []T, to []int, nearest []float64) ([]bool, err
 
 // edits picks held-out images that both classifiers get right, and what each is to become.
 func (s *study[T]) edits() (indices, from, to []int, err error) {
-	held, err := s.pick(s.parts.Held)
-	if err != nil {
-		return nil, nil, nil, err
+	if s.mine {
+		return s.mineEdits()
 	}
-	a, err := s.critic.Classify(held)
-	if err != nil {
-		return nil, nil, nil, err
+	right := make([]bool, s.held.N)
+	for part := range slices.Chunk(ofAll(s.held), 500) {
+		x, err := pixels[T](s.held, part...)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		a, err := s.critic.Classify(x)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		b, err := s.judge.Classify(x)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for k, i := range part {
+			right[i] = a[k] == s.held.Labels[i] && b[k] == s.held.Labels[i]
+		}
 	}
-	b, err := s.judge.Classify(held)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	used := map[int]bool{}
-	for range eachPair {
-		for _, p := range pairs {
-			k := slices.IndexFunc(s.parts.Held, func(i int) bool { return s.images.Labels[i] == p[0] && !used[i] })
-			for k >= 0 && (a[k] != p[0] || b[k] != p[0]) {
-				used[s.parts.Held[k]] = true
-				k = slices.IndexFunc(s.parts.Held, func(i int) bool { return s.images.Labels[i] == p[0] && !used[i] })
-			}
+	for range s.edit.each {
+		for _, p := range s.edit.pairs {
+			k := slices.IndexFunc(ofAll(s.held), func(i int) bool {
+				return right[i] && s.held.Labels[i] == p[0] && !slices.Contains(indices, i)
+			})
 			if k < 0 {
-				return nil, nil, nil, fmt.Errorf("too few held-out images of class %d", p[0])
+				return nil, nil, nil, fmt.Errorf("too few held-out images of class %s", s.classes[p[0]])
 			}
-			used[s.parts.Held[k]] = true
-			indices, from, to = append(indices, s.parts.Held[k]), append(from, p[0]), append(to, p[1])
+			indices, from, to = append(indices, k), append(from, p[0]), append(to, p[1])
 		}
 	}
 	return indices, from, to, nil
 }
 
-// pixels is the same optimization in pixel space.
-func (s *study[T]) pixels(ctx context.Context, real []T, loss adjoint.Loss[T], batch int) ([]T, error) {
+func ofAll(m *data.Images) []int {
+	all := make([]int, m.N)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// mineEdits takes the user's pictures: from what the folder says they are, or the critic, to what was asked for.
+func (s *study[T]) mineEdits() (indices, from, to []int, err error) {
+	indices = ofAll(s.held)
+	if from = s.held.Labels; from == nil {
+		x, err := pixels[T](s.held)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if from, err = s.critic.Classify(x); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	for _, c := range from {
+		want := s.partner(c)
+		if s.asked >= 0 {
+			want = s.asked
+		}
+		to = append(to, want)
+	}
+	return indices, from, to, nil
+}
+
+// attack is the same optimization in pixel space.
+func (s *study[T]) attack(ctx context.Context, real []T, loss adjoint.Loss[T], batch int) ([]T, error) {
 	one := ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Grid: ode.UniformTime{}, Steps: 1}
 	plan, err := ode.DDIM{}.Plan(one)
 	if err != nil {
@@ -217,7 +246,7 @@ func (s *study[T]) pixels(ctx context.Context, real []T, loss adjoint.Loss[T], b
 		return nil, err
 	}
 	sm := customize.Sampler[T]{Field: still[T]{}, Plan: plan, Replay: replay, Batch: batch, Dim: s.dim}
-	r, err := customize.Latent(ctx, sm, real, loss, s.options("latent: baseline, pixels", latentRuns, latentRate))
+	r, err := customize.Latent(ctx, sm, real, loss, s.options("latent: baseline, pixels", s.edit.runs, s.edit.rate))
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,11 @@
-// Command customize changes real digits, a concept, and a whole population of samples by exact gradients through the
-// sampler of a trained rectified flow, and shows what each is worth beside simpler ways.
+// Command customize changes real images, a concept, and a whole population of samples by exact gradients through the
+// sampler of a trained rectified flow, audits the flow with them, and shows what each is worth beside simpler ways.
 //
-//	go run ./examples/customize                        all three targets, a minute at most
-//	go run ./examples/customize -target latent         one of latent, condition, weights
+//	go run ./examples/customize                        all four targets on garments of 28×28
+//	go run ./examples/customize -data digits           on digits of 8×8, in seconds
+//	go run ./examples/customize -target latent         one of latent, condition, weights, audit
+//	go run ./examples/customize -target hacked         what the weights do without a target: a warning
+//	go run ./examples/customize -images my/pictures    edits your pictures, and learns them as a concept
 //	go run ./examples/customize -dtype float64         certificates to 1e-8
 //	go run ./examples/customize -dry-run               predicted seconds and bytes
 package main
@@ -26,6 +29,9 @@ import (
 type settings struct {
 	targets []string
 	data    string
+	images  string
+	to      string
+	prepare string
 	out     string
 	dtype   string
 	seed    uint64
@@ -33,7 +39,8 @@ type settings struct {
 	dry     bool
 }
 
-var known = []string{"latent", "condition", "weights"}
+// known are the targets, all but the last of which are done by default. Pictures of one's own are for the first two.
+var known = []string{"latent", "condition", "weights", "audit", "hacked"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -51,8 +58,11 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	var s settings
 	f := flag.NewFlagSet("customize", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	target := f.String("target", "all", "what to customize: latent, condition, weights, several with commas, or all")
-	f.StringVar(&s.data, "data", "testdata/digits", "folder of digits.csv.gz, flow.safetensors, classifier-a.safetensors and classifier-b.safetensors")
+	target := f.String("target", "all", "what to customize: latent, condition, weights, audit, several with commas, or all of these; or hacked, a warning")
+	f.StringVar(&s.data, "data", "fashion", "images and networks: fashion, digits, or a folder made like testdata/fashion or testdata/digits")
+	f.StringVar(&s.images, "images", "", "folder of PNG pictures of your own, to edit and to learn as a concept; subfolders may name the classes")
+	f.StringVar(&s.to, "to", "", "class that the images of -images are to become (default: one that resembles theirs)")
+	f.StringVar(&s.prepare, "prepare", "", "make the files of -data beside its networks from this folder of Fashion-MNIST, and stop")
 	f.StringVar(&s.out, "out", "out/customize", "folder for the picture, the artifacts and the report")
 	f.StringVar(&s.dtype, "dtype", "float32", "arithmetic: float32 or float64")
 	f.Uint64Var(&s.seed, "seed", 1, "seed of all noise")
@@ -64,15 +74,24 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	if f.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q; all settings are flags", f.Arg(0))
 	}
-	if *target == "all" {
-		s.targets = known
-	} else {
+	switch {
+	case *target == "all" && s.images != "":
+		s.targets = known[:2]
+	case *target == "all":
+		s.targets = known[:4]
+	default:
 		for _, t := range strings.Split(*target, ",") {
 			if !slices.Contains(known, t) {
 				return s, fmt.Errorf("-target %q: it is one of %s, several with commas, or all", t, strings.Join(known, ", "))
 			}
+			if s.images != "" && !slices.Contains(known[:2], t) {
+				return s, fmt.Errorf("-images has no effect on -target %s, which works on samples; leave one of them out", t)
+			}
 			s.targets = append(s.targets, t)
 		}
+	}
+	if s.to != "" && s.images == "" {
+		return s, fmt.Errorf("-to %s has an effect with -images only", s.to)
 	}
 	if s.dtype != "float32" && s.dtype != "float64" {
 		return s, fmt.Errorf("-dtype %q: it is float32 or float64", s.dtype)
@@ -87,6 +106,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	s, err := parse(args, stderr)
 	if err != nil {
 		return err
+	}
+	if s.prepare != "" {
+		return prepare(ctx, s.prepare, folder(s.data), stdout)
 	}
 	if s.dtype == "float64" {
 		return run[float64](ctx, s, stdout, stderr)
@@ -113,19 +135,32 @@ func run[T customize.Float](ctx context.Context, set settings, stdout, stderr io
 	}
 	defer st.Close()
 	st.quick = set.scale
+	if set.images != "" {
+		fit, err := st.own(set.images)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(stdout, fit)
+		if set.to != "" {
+			if st.asked, err = st.class(set.to); err != nil {
+				return fmt.Errorf("-to %w", err)
+			}
+		}
+	}
 	if set.dry {
 		return st.predict(ctx, set.targets, stdout)
 	}
 	var outcomes []*outcome[T]
 	for _, t := range set.targets {
-		o, err := map[string]func(context.Context) (*outcome[T], error){"latent": st.latent, "condition": st.concept, "weights": st.bold}[t](ctx)
+		o, err := map[string]func(context.Context) (*outcome[T], error){
+			"latent": st.latent, "condition": st.learn, "weights": st.embolden, "audit": st.attackStart, "hacked": st.hack}[t](ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t, err)
 		}
 		fmt.Fprintln(stdout, o.line())
 		outcomes = append(outcomes, o)
 	}
-	files, err := write(set.out, st.model.Spec(), outcomes)
+	files, err := write(set.out, st.things, st.model.Spec(), outcomes)
 	if err != nil {
 		return err
 	}
@@ -140,12 +175,14 @@ func run[T customize.Float](ctx context.Context, set settings, stdout, stderr io
 func (s *study[T]) predict(ctx context.Context, targets []string, stdout io.Writer) error {
 	total := 0.0
 	for _, t := range targets {
-		inside, batch, runs, wrt := insideLatent, len(pairs)*eachPair, 2*latentRuns, []string{"x"}
+		inside, batch, runs, wrt := s.edit.inside, len(s.edit.pairs)*s.edit.each, 2*s.edit.runs, []string{"x"}
 		switch t {
 		case "condition":
-			inside, batch, runs, wrt = insideCondition, conceptBatch, 2*conceptRuns, []string{"condition"}
-		case "weights":
-			inside, batch, runs, wrt = insideWeights, boldBatch, 2*boldRuns, matrices(s.model.Spec())
+			inside, batch, runs, wrt = s.concept.inside, s.concept.batch, 2*s.concept.runs, []string{"condition"}
+		case "weights", "hacked":
+			inside, batch, runs, wrt = s.bold.inside, s.bold.batch, 2*s.bold.runs, matrices(s.model.Spec())
+		case "audit":
+			inside, batch, runs = s.subject.audit.inside, s.subject.audit.samples, 2*s.subject.audit.runs
 		}
 		sm, _, err := s.sampler(make([]int, batch), inside)
 		if err != nil {

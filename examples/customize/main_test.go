@@ -121,7 +121,7 @@ func TestBadInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-target", "soul"}, `-target "soul": it is one of latent, condition, weights`},
+		{[]string{"-target", "soul"}, `-target "soul": it is one of latent, condition, weights, audit, hacked`},
 		{[]string{"-dtype", "float16"}, `-dtype "float16": it is float32 or float64`},
 		{[]string{"-effort", "0"}, "-effort 0: it is above 0"},
 		{[]string{"latent"}, `unexpected argument "latent"`},
@@ -147,17 +147,39 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestFootRule(t *testing.T) {
-	x := make([]float32, 64)
+	x := make([]float64, 64)
 	for i := range x {
 		x[i] = -1
 	}
 	for j := 1; j < 5; j++ {
 		x[6*8+j] = 0.5
 	}
-	require.False(t, foot(x, 8, 8))
+	require.False(t, foot(x))
 	x[6*8+5] = 0.5
-	require.True(t, foot(x, 8, 8))
-	require.False(t, foot(append(append([]float32(nil), x[48:]...), make([]float32, 48)...), 8, 8))
+	require.True(t, foot(x))
+	require.False(t, foot(append(append([]float64(nil), x[48:]...), make([]float64, 48)...)))
+}
+
+func TestHandleRule(t *testing.T) {
+	x := make([]float64, 784)
+	paint := func(top, bottom, left, right int, v float64) {
+		for row := top; row <= bottom; row++ {
+			for col := left; col <= right; col++ {
+				x[row*28+col] = v
+			}
+		}
+	}
+	paint(0, 27, 0, 27, -1)
+	paint(12, 26, 3, 24, 0.5) // a body
+	require.False(t, handle(x), "no handle")
+	paint(0, 11, 8, 9, 0)
+	paint(0, 1, 8, 20, 0)
+	require.True(t, handle(x))
+	paint(3, 8, 9, 19, 0.2)
+	require.False(t, handle(x), "nothing to put a hand through")
+	paint(3, 8, 10, 19, -1)
+	paint(14, 24, 6, 10, -1)
+	require.False(t, handle(x), "no body")
 }
 
 func TestMatricesLeaveEmbeddingsAndModulationAlone(t *testing.T) {

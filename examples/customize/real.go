@@ -1,13 +1,14 @@
 package main
 
 import (
+	"math"
 	"slices"
 
 	"github.com/ebb-go/ebb/train/customize"
 	"github.com/ebb-go/ebb/train/measure"
 )
 
-// realness tells real images from what only looks good to a classifier or a property: an image is plausible if its
+// realness, of a subject whose training images are at hand, tells real images from what only looks good to a classifier or a property: an image is plausible if its
 // nearest training image is no further than for 95 % of the training images, each of which has the others.
 type realness[T customize.Float] struct {
 	s     *study[T]
@@ -16,7 +17,7 @@ type realness[T customize.Float] struct {
 }
 
 func (s *study[T]) realness() (*realness[T], error) {
-	x, err := s.pick(s.parts.Train)
+	x, err := pixels[T](s.train)
 	if err != nil {
 		return nil, err
 	}
@@ -55,17 +56,17 @@ func (r *realness[T]) share(x []T, asked []int) (float64, error) {
 	return float64(n) / float64(len(d)), nil
 }
 
-// nearestOf is, for each image, the distance to the nearest training image of a class.
+// nearestOf is, for each image, the distance to the nearest training image of a class; without limit if there are none at
+// hand.
 func (s *study[T]) nearestOf(x []T, classes []int) ([]float64, error) {
 	d := make([]float64, len(classes))
 	for i, class := range classes {
-		var of []int
-		for _, k := range s.parts.Train {
-			if s.images.Labels[k] == class {
-				of = append(of, k)
-			}
+		if s.train == nil {
+			d[i] = math.Inf(1)
+			continue
 		}
-		y, err := s.pick(of)
+		of := ofClass(s.train, class)
+		y, err := pixels[T](s.train, of...)
 		if err != nil {
 			return nil, err
 		}
@@ -84,4 +85,16 @@ func (s *study[T]) nearestOf(x []T, classes []int) ([]float64, error) {
 		d[i] = near[0]
 	}
 	return d, nil
+}
+
+// sound is the share of images that are of the class asked for, by the judge, and plausible where that can be told.
+func (s *study[T]) sound(x []T, asked []int) (float64, error) {
+	if s.train == nil {
+		return s.share(x, asked)
+	}
+	r, err := s.realness()
+	if err != nil {
+		return 0, err
+	}
+	return r.share(x, asked)
 }

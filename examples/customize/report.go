@@ -73,8 +73,8 @@ func fieldCondition[T customize.Float](f *graph.Field[T], n int) []T {
 }
 
 // write leaves the picture, the artifacts and the report in a folder.
-func write[T customize.Float](dir string, spec graph.Spec, outcomes []*outcome[T]) (files []string, err error) {
-	page := picture.Page{Title: "Digits customized by exact gradients through their own sampler", Columns: 1}
+func write[T customize.Float](dir, things string, spec graph.Spec, outcomes []*outcome[T]) (files []string, err error) {
+	page := picture.Page{Title: fmt.Sprintf("What exact gradients through a sampler do to %s", things), Columns: 1}
 	targets := map[string]report{}
 	for _, o := range outcomes {
 		curve := picture.Curves{Title: "Loss, " + o.name, XLabel: "iteration", YLabel: "loss", Width: 360, Height: 240}

@@ -21,19 +21,14 @@ import (
 	"github.com/ebb-go/ebb/train/measure"
 )
 
-// Evaluations inside an optimization, and those of every report.
-const (
-	insideLatent    = 8
-	insideCondition = 6
-	insideWeights   = 12
-	reported        = 20
-)
+// reported is the number of evaluations of every report.
+const reported = 20
 
 // A study is all that the targets share: the images, the sampler, a critic that losses may use, and a judge that they
 // may not.
 type study[T customize.Float] struct {
-	images  *data.Images
-	parts   data.Parts
+	*subject
+	refs    references
 	model   graph.Model
 	weights *graph.Weights[T]
 	cell    *graph.Cell[T]
@@ -47,23 +42,30 @@ type study[T customize.Float] struct {
 	close   []func()
 }
 
-// open loads the digits, the flow and both classifiers from a folder.
+// open loads images, the flow and both classifiers from a folder.
 func open[T customize.Float](dir string, seed uint64, log io.Writer) (*study[T], error) {
-	s := &study[T]{seed: seed, quick: 1, log: log}
-	if err := s.load(dir); err != nil {
+	dir = folder(dir)
+	of, err := openSubject(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &study[T]{subject: of, seed: seed, quick: 1, log: log}
+	if err = s.networks(dir); err == nil {
+		if s.train != nil {
+			s.refs, err = reference(s.subject, s.train, s.judge)
+		} else {
+			s.refs, err = readReferences(filepath.Join(dir, referencesFile))
+		}
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *study[T]) load(dir string) (err error) {
-	if s.images, err = data.Digits(filepath.Join(dir, "digits.csv.gz")); err != nil {
-		return err
-	}
-	if s.parts, err = data.DigitsParts(s.images); err != nil {
-		return err
-	}
+// networks loads the flow, the critic and the judge.
+func (s *study[T]) networks(dir string) (err error) {
 	if s.model, s.weights, _, err = models.Load[T](filepath.Join(dir, "flow.safetensors")); err != nil {
 		return err
 	}
@@ -74,8 +76,8 @@ func (s *study[T]) load(dir string) (err error) {
 	spec := s.model.Spec()
 	condition, ok := spec.Input(graph.Condition)
 	x, _ := spec.Input(graph.X)
-	if !ok || x.Len() != s.images.Size() {
-		return fmt.Errorf("the network in %s is not a conditional one for images of %d×%d", dir, s.images.Height, s.images.Width)
+	if !ok || x.Len() != s.held.Size() {
+		return fmt.Errorf("the network in %s is not a conditional one for images of %d×%d", dir, s.held.Height, s.held.Width)
 	}
 	s.dim, s.width = x.Len(), condition.Len()
 	for name, critic := range map[string]**customize.Critic[T]{"classifier-a.safetensors": &s.critic, "classifier-b.safetensors": &s.judge} {
@@ -90,6 +92,9 @@ func (s *study[T]) load(dir string) (err error) {
 		s.close = append(s.close, c.Close)
 		if *critic, err = customize.NewCritic(c); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
+		}
+		if got := (*critic).Classes(); got != len(s.classes) {
+			return fmt.Errorf("%s knows %d classes; there are %d", name, got, len(s.classes))
 		}
 	}
 	return nil
@@ -155,10 +160,15 @@ func (s *study[T]) noise(n int, stream uint64) []T {
 	return x
 }
 
-// pick gathers images by number.
-func (s *study[T]) pick(indices []int) ([]T, error) {
-	x := make([]T, len(indices)*s.dim)
-	return x, data.Gather(x, s.images, indices)
+// pixels are images as the network has them.
+func pixels[T customize.Float](m *data.Images, indices ...int) ([]T, error) {
+	if indices == nil {
+		for i := range m.N {
+			indices = append(indices, i)
+		}
+	}
+	x := make([]T, len(indices)*m.Size())
+	return x, data.Gather(x, m, indices)
 }
 
 // times scales a number of iterations, at least 2.
