@@ -5,7 +5,7 @@ import "unsafe"
 // Float is the element type of every kernel.
 type Float interface{ float32 | float64 }
 
-// path is a family of kernels; a later one needs more of the CPU. The assembly compares with the number of pathAVX512.
+// path is a family of kernels; a later one needs more of the CPU.
 type path uint8
 
 const (
