@@ -35,8 +35,11 @@ type report struct {
 	Extra            map[string]float64 `json:"extra"`
 }
 
-// beats says whether the target did better than every baseline.
+// beats says whether the target did better than every baseline, and an edit at no larger change than swapping labels.
 func (r report) beats() bool {
+	if swap, ok := r.Extra["label_swap_rms"]; ok && r.ChangeRMS > swap {
+		return false
+	}
 	for _, b := range r.Baseline {
 		if !(r.Score > b) {
 			return false
