@@ -43,6 +43,51 @@ func GemmBias[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int,
 	gemm(ta, tb, m, n, k, a, lda, b, ldb, bias, 0, c, ldc, scratch)
 }
 
+// PackedSize is the number of elements that [Pack] writes of an operand op(b) of k×n; 0 if the path in use has no packed
+// operands.
+func PackedSize[T Float](n, k int) int {
+	if n <= 0 || k <= 0 {
+		return 0
+	}
+	return gemmPackedSize[T](n, k)
+}
+
+// Pack copies op(b), k×n and stored n×k if tb, to dst in the order in which [GemmPacked] reads it. dst has at least
+// [PackedSize] elements, of which there are some.
+func Pack[T Float](dst []T, tb bool, n, k int, b []T, ldb int) {
+	if tb {
+		fits("b", len(b), n, k, ldb)
+	} else {
+		fits("b", len(b), k, n, ldb)
+	}
+	gemmPack(fit(dst, PackedSize[T](n, k)), tb, n, k, b, ldb)
+}
+
+// GemmPacked is [GemmBias] of a·op(b), or without a bias [Gemm], to the same bits, where b was packed from op(b) before: for
+// operands that many products share.
+func GemmPacked[T Float](m, n, k int, a []T, lda int, b, bias, c []T, ldc int, scratch []T) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	fits("c", len(c), m, n, ldc)
+	fits("a", len(a), m, k, lda)
+	b = fit(b, PackedSize[T](n, k))
+	switch {
+	case bias != nil && k <= 0:
+		GemmBias(false, false, m, n, 0, a, lda, b, n, bias, c, ldc, scratch)
+		return
+	case k <= 0:
+		Gemm(false, false, m, n, 0, a, lda, b, n, c, ldc, false, scratch)
+		return
+	case len(b) == 0:
+		panic("kernels: GemmPacked: there are no packed operands on this path")
+	}
+	if bias != nil {
+		bias = fit(bias, n)
+	}
+	gemmFast(false, false, m, n, k, a, lda, b, 0, bias, 0, c, ldc, scratch)
+}
+
 // gemm sets c = d + op(a)·op(b) where d is nothing, c, or, with ldd = 0, one row for all.
 func gemm[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) {
 	if ta {

@@ -88,6 +88,7 @@ var (
 	}
 )
 
+// gemmFast takes a b with ldb = 0 for one that gemmPack has written.
 func gemmFast[T Float](ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) bool {
 	switch {
 	case active == pathGo:
@@ -122,18 +123,72 @@ func gemmFastScratch[T Float](ta, tb bool, m, n, k int) (need int, ok bool) {
 	return gemm64avx512.scratch(ta, tb, m, n, k), true
 }
 
+func gemmPackedSize[T Float](n, k int) int {
+	switch {
+	case active == pathGo:
+		return 0
+	case active == pathAVX2 && is32[T]():
+		return gemm32avx2.packedSize(n, k)
+	case active == pathAVX2:
+		return gemm64avx2.packedSize(n, k)
+	case is32[T]():
+		return gemm32avx512.packedSize(n, k)
+	}
+	return gemm64avx512.packedSize(n, k)
+}
+
+func gemmPack[T Float](dst []T, tb bool, n, k int, b []T, ldb int) {
+	switch {
+	case active == pathAVX2 && is32[T]():
+		gemm32avx2.packAll(as32(dst), tb, n, k, as32(b), ldb)
+	case active == pathAVX2:
+		gemm64avx2.packAll(as64(dst), tb, n, k, as64(b), ldb)
+	case is32[T]():
+		gemm32avx512.packAll(as32(dst), tb, n, k, as32(b), ldb)
+	default:
+		gemm64avx512.packAll(as64(dst), tb, n, k, as64(b), ldb)
+	}
+}
+
+// line is the number of elements in a line of the cache.
+func line[T Float]() int {
+	var zero T
+	return 64 / int(unsafe.Sizeof(zero))
+}
+
+// aligned is what of a slice begins with a line.
+func aligned[T Float](x []T) []T {
+	var zero T
+	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(x))) % 64); off > 0 {
+		return x[(64-off)/int(unsafe.Sizeof(zero)):]
+	}
+	return x
+}
+
+// padded is the columns of whole panels.
+func (b *blocking) padded(n int) int { return (n + b.width - 1) / b.width * b.width }
+
+func (t *tiling[T]) packedSize(n, k int) int { return line[T]() + k*t.padded(n) }
+
+// packAll packs every block of k, one after the other.
+func (t *tiling[T]) packAll(dst []T, tb bool, n, k int, b []T, ldb int) {
+	dst = aligned(dst)
+	for p := 0; p < k; p += t.depth {
+		t.pack(dst[p*t.padded(n):], tb, n, min(t.depth, k-p), b, ldb, p, 0)
+	}
+}
+
 // spare is a number of elements after each row of a packed block of a, without which rows would share sets of the cache, or
 // after each tile, for what its last column writes past its end.
 const spare = 16
 
 func (t *tiling[T]) scratch(ta, tb bool, m, n, k int) int {
-	var zero T
-	need := 64 / int(unsafe.Sizeof(zero)) // to a whole line
+	need := line[T]()
 	if t.panelsInPlace(ta, tb, m, math.MaxInt) {
 		n = 1 // the last panel may be packed
 	}
 	depth := min(k, t.depthOf(ta, tb))
-	need += depth * ((n + t.width - 1) / t.width * t.width)
+	need += depth * t.padded(n)
 	if t.panelA != nil {
 		need += min(m, t.block) * (depth + spare)
 	}
@@ -164,15 +219,17 @@ func (t *tiling[T]) blockInPlace(ta bool, n, lda int) bool {
 func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, d []T, ldd int, c []T, ldc int, scratch []T) {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
-	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(scratch))) % 64); off > 0 {
-		scratch = scratch[(64-off)/size:]
+	scratch = aligned(scratch)
+	ready := ldb == 0
+	if ready {
+		b = aligned(b)
 	}
 	tiles, si, sk := t.byRow, lda, 1
 	if ta {
 		tiles, si, sk = t.byCol, 1, lda
 	}
 	packed := 0 // the first packed column
-	if t.panelsInPlace(ta, tb, m, ldb) {
+	if !ready && t.panelsInPlace(ta, tb, m, ldb) {
 		packed = n / t.width * t.width
 	}
 	inPlace := t.blockInPlace(ta, n, lda)
@@ -185,8 +242,13 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 		case d == nil:
 			accumulate, d, ldd = 0, c, ldc
 		}
-		t.pack(scratch, tb, n, depth, b, ldb, p, packed)
-		block := scratch[(n-packed+t.width-1)/t.width*t.width*depth:]
+		panels, block := scratch, scratch
+		if ready {
+			panels = b[p*t.padded(n):]
+		} else {
+			t.pack(scratch, tb, n, depth, b, ldb, p, packed)
+			block = scratch[t.padded(n-packed)*depth:]
+		}
 		for i0 := 0; i0 < m; i0 += t.block {
 			rows := min(t.block, m-i0)
 			high := len(tiles) - 1
@@ -200,7 +262,7 @@ func (t *tiling[T]) multiply(ta, tb bool, m, n, k int, a []T, lda int, b []T, ld
 				if j < packed {
 					panel = &b[p*ldb+j]
 				} else {
-					panel, sb = &scratch[(j-packed)*depth], t.width*size
+					panel, sb = &panels[(j-packed)*depth], t.width*size
 				}
 				mask := uint32(1<<min(t.width, n-j) - 1)
 				for q, i, at := 0, i0, 0; q < count; q++ {

@@ -317,3 +317,42 @@ func benchmarkGemm[T kernels.Float](b *testing.B) {
 func form(p product) string {
 	return map[bool]string{false: "N", true: "T"}[p.ta] + map[bool]string{false: "N", true: "T"}[p.tb]
 }
+
+// A packed operand gives the bits of the operand itself, for any rows, and is read and written within its bounds.
+func TestPackedOperandsGiveTheSameBits(t *testing.T) {
+	onEveryPath(t, func(t *testing.T) {
+		packedBits[float32](t)
+		packedBits[float64](t)
+	})
+}
+
+func packedBits[T kernels.Float](t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	if kernels.PackedSize[T](3, 4) == 0 {
+		require.Panics(t, func() { kernels.GemmPacked(1, 1, 1, []T{1}, 1, nil, nil, []T{0}, 1, nil) })
+		return
+	}
+	for _, s := range [][3]int{{1, 1, 1}, {3, 17, 5}, {12, 16, 256}, {13, 33, 257}, {70, 49, 32}, {49, 100, 600}, {5, 8, 0}, {0, 8, 3}, {200, 31, 64}} {
+		m, n, k := s[0], s[1], s[2]
+		for _, tb := range []bool{false, true} {
+			for _, bias := range [][]T{nil, noise(r, make([]T, n))} {
+				ldb, sizeB := stored(k, n, 3, tb)
+				a, b := noise(r, make([]T, m*k)), noise(r, guarded[T](t, sizeB, true))
+				packed := guarded[T](t, kernels.PackedSize[T](n, k), true)
+				if k > 0 {
+					kernels.Pack(packed, tb, n, k, b, ldb)
+				}
+				want, got := guarded[T](t, m*n, true), guarded[T](t, m*n, false)
+				scratch := make([]T, kernels.GemmScratch[T](false, tb, m, n, k))
+				if bias == nil {
+					kernels.Gemm(false, tb, m, n, k, a, k, b, ldb, want, n, false, scratch)
+				} else {
+					kernels.GemmBias(false, tb, m, n, k, a, k, b, ldb, bias, want, n, scratch)
+				}
+				kernels.Fill(got, T(math.NaN()))
+				kernels.GemmPacked(m, n, k, a, k, packed, bias, got, n, scratch)
+				require.Equal(t, want, got, "%v, transposed %v, bias %v", s, tb, bias != nil)
+			}
+		}
+	}
+}
