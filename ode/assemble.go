@@ -22,7 +22,8 @@ type Assembler struct {
 	fixed   bool
 	err     error
 
-	singleStart bool // the solver heeds Problem.SingleStart
+	singleStart bool            // the solver heeds Problem.SingleStart
+	asked       map[Reg]float64 // the times of the states that the network was asked at
 
 	decisions []bool // in the order they were taken
 	replay    []bool // the decisions of the plan that is rebuilt
@@ -85,6 +86,9 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	}
 	if p.Denoise && a.err == nil {
 		a.denoise()
+	}
+	if p.History != 0 && a.err == nil {
+		a.recall()
 	}
 	if a.err != nil {
 		return nil, a.err
@@ -340,6 +344,12 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 	if clip && !m.Kind.same(Data) {
 		a.Fail("Problem.Clip thresholds data predictions, but %v is wanted at t = %v; leave it out, or use a solver for data, such as DPMpp, UniPC or DDIM", m.Kind, at.T)
 		return m
+	}
+	if a.problem.History != 0 {
+		if a.asked == nil {
+			a.asked = map[Reg]float64{}
+		}
+		a.asked[x] = at.T
 	}
 	in := Instr{Op: Evaluate, Src: x, T: at.T, Index: a.plan.NFE()}
 	if a.problem.Raw == Denoiser {

@@ -45,7 +45,7 @@ type DPMpp struct {
 	// 1 to 3 are then laid over a grid of their own, so knots cannot be given and are no parameter.
 	Fast bool
 
-	// LowerFinal lowers the order of the last multistep steps to 2 and 1, which steadies very short runs.
+	// LowerFinal lowers the order of the last multistep steps to 2 and 1, which steadies very short runs. The last step leaves order 2.
 	LowerFinal bool
 	// Published reproduces the release: order 3 multistep with half the second derivative. Its order is 2.
 	Published bool
@@ -81,8 +81,8 @@ func (e exponential) plan(p Problem) (*Plan, error) {
 		e.Order = 2
 	}
 	name, order := e.name(), e.Order
-	if e.Published {
-		order = 2
+	if e.Published || e.LowerFinal {
+		order = min(order, 2)
 	}
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("ode: %s: %w", name, err)

@@ -11,7 +11,7 @@ import "fmt"
 // where the polynomial goes through the latest Order values of g. The corrector takes the step again once the network has
 // been asked at its end, with a polynomial through the value there too, and keeps f there.
 //
-// Order 1 to 3; 2 if differences are Pseudo, from predictor or corrector; 2 at Order 1 with a Pseudo corrector. The
+// Order 1 to 3; 2 if differences are Pseudo, from predictor or corrector; 2 at Order 1 with a Pseudo corrector that is not Half. The
 // integrals over the points of the statistics leave an error of order 2 in the distance of the points, whatever the number of
 // steps. NFE n: the last step is not corrected. Steps from α = 0 and to σ = 0 are first order. A run starts with lower orders.
 //
@@ -47,7 +47,8 @@ type DPMv3 struct {
 	LowerFinal bool
 }
 
-// order is the order of the states that later steps build on: the corrector gains one over a predictor.
+// order is the order of the states that later steps build on: the corrector gains one over a predictor, where there is one. A last step of
+// first order leaves order 2.
 func (v DPMv3) order() int {
 	order, corrected := v.Order, v.Order
 	if v.Pseudo {
@@ -56,8 +57,14 @@ func (v DPMv3) order() int {
 	if v.PseudoCorrector {
 		corrected = min(v.Order+1, 2)
 	}
-	if v.Corrector || v.PseudoCorrector {
-		return min(order+1, corrected)
+	switch {
+	case v.Half:
+		order = min(order, corrected)
+	case v.Corrector || v.PseudoCorrector:
+		order = min(order+1, corrected)
+	}
+	if v.LowerFinal {
+		order = min(order, 2)
 	}
 	return order
 }

@@ -32,6 +32,9 @@ type Problem struct {
 	// SingleStart lets multistep solvers start with single steps of their order, up to 3, for which they evaluate inside those steps,
 	// instead of with multisteps of lower orders, which cost a long run its order. Solvers that have no use for it refuse it.
 	SingleStart bool
+	// History is another such start: the states at knots 1 to History are given, as inputs x1, x2, … beside x. A solver that looks back less
+	// far, or that goes on with more than the states at knots, refuses it.
+	History int
 }
 
 // A Solver compiles a Problem. Solvers are plain structs whose zero value works.

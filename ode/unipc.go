@@ -47,7 +47,7 @@ type UniPC struct {
 	Uncorrected []int
 	// Published reproduces the release's corrector of Vary from order 2 on. Its order is 1.
 	Published bool
-	// LowerFinal lowers p in the last steps to 2 and 1, which steadies very short runs.
+	// LowerFinal lowers p in the last steps to 2 and 1, which steadies very short runs. The last step leaves order 2.
 	LowerFinal bool
 }
 
@@ -100,13 +100,17 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 }
 
 func (c UniPC) order() int {
+	order := c.Order + 1
 	switch {
 	case c.Published:
 		return 1
 	case c.NoCorrector || len(c.Uncorrected) > 0:
-		return c.Order
+		order = c.Order
 	}
-	return c.Order + 1
+	if c.LowerFinal {
+		order = min(order, 2)
+	}
+	return order
 }
 
 func (c UniPC) check(a *Assembler) {
