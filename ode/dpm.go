@@ -41,8 +41,9 @@ type DPMpp struct {
 
 	// Single evaluates at points inside each step instead of looking back.
 	Single bool
-	// Fast is Single where Steps counts evaluations: steps of the given order, and lower ones for the remainder. Orders
-	// 1 to 3 are then laid over a grid of their own, so knots cannot be given and are no parameter.
+	// Fast is Single where Steps counts evaluations: steps of the given order, and lower ones for the remainder, the last of
+	// which leaves an order of one more than its own. Orders 1 to 3 are then laid over a grid of their own, so knots cannot be
+	// given and are no parameter.
 	Fast bool
 
 	// LowerFinal lowers the order of the last multistep steps to 2 and 1, which steadies very short runs. The last step leaves order 2.
@@ -92,6 +93,7 @@ func (e exponential) plan(p Problem) (*Plan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w (for %s)", err, name)
 		}
+		order = min(order, slices.Min(orders)+1) // what one shorter step at the end leaves
 		return assemble(p, knots, name, order, func(a *Assembler) { a.FixKnots(); e.single(a, orders) }, nil)
 	}
 	return Assemble(p, name, order, func(a *Assembler) {

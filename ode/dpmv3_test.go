@@ -286,3 +286,36 @@ func TestV3Refuses(t *testing.T) {
 	_, err = ode.DPMv3{Statistics: good()}.Plan(ode.Problem{})
 	require.ErrorContains(t, err, "Schedule is nil")
 }
+
+// Options of the problem reach the solver through its moved knots.
+func TestV3HeedsOptionsOfTheProblem(t *testing.T) {
+	s := ode.VPLinear{}
+	p := ode.Problem{Schedule: s, Raw: ode.Noise, From: .8, To: .1, Steps: 6, Grid: ode.LogSNR{}}
+	m := curved(s.At(.8).Lambda(), s.At(.1).Lambda(), 600)
+	sample := func(p ode.Problem) []float64 {
+		plan := compile(t, ode.DPMv3{Statistics: m, Order: 2}, p)
+		return slices.Clone(run(t, plan, field(t, goldenMixture(t), plan), 4, map[string][]float64{"x": latents}))
+	}
+	plain, denoised, scaled := p, p, p
+	denoised.Denoise, scaled.Scale = true, ode.NoiseScale{First: 1.01}
+	x := sample(plain)
+	want := make([]float64, len(x))
+	for i := range 4 {
+		require.NoError(t, goldenMixture(t).Predict(want[2*i:2*i+2], x[2*i:2*i+2], s.At(.1), ode.Data))
+	}
+	require.InDeltaSlice(t, want, sample(denoised), 1e-12)
+	require.Greater(t, distance(x, sample(scaled)), 1e-3)
+	for _, c := range []struct {
+		want string
+		set  func(*ode.Problem)
+	}{
+		{"Problem.SingleStart is set", func(p *ode.Problem) { p.SingleStart = true }},
+		{"Problem.Clip thresholds data predictions", func(p *ode.Problem) { p.Clip = ode.Clipping{Max: 1} }},
+		{"History is 2, and then the state at the first knot", func(p *ode.Problem) { p.History = 2 }},
+	} {
+		q := p
+		c.set(&q)
+		_, err := ode.DPMv3{Statistics: m, Order: 2}.Plan(q)
+		require.ErrorContains(t, err, c.want)
+	}
+}

@@ -90,7 +90,7 @@ func (m Statistics) snap(p Problem) (Problem, []int, error) {
 	if !(math.Abs(lowest-first) <= 1e-9*span && math.Abs(highest-m.Lambda[n]) <= 1e-9*span) {
 		return p, nil, fmt.Errorf("the Statistics are for λ from %v to %v, and the knots are from %v to %v; give From and To (or knots) with these ends", first, m.Lambda[n], lowest, highest)
 	}
-	q := Problem{Schedule: p.Schedule, Raw: p.Raw, Knots: ks}
+	q := p.at(ks)
 	if p.Knots != nil {
 		q.Grid = p.Grid // which Assemble refuses
 	}

@@ -150,7 +150,8 @@ func TestMutationsAreCaught(t *testing.T) {
 	}
 }
 
-// stepSlots calls f with each number of the last step's code, and with the same place in each step of the same shape.
+// stepSlots calls f with each number of the middle step's code, and with the same place in each step of the same shape: first and last steps may
+// have another.
 func stepSlots(p *ode.Plan, f func(slot int, c *float64)) {
 	byStep := map[int][]*float64{}
 	for i := range p.Code {
@@ -162,10 +163,10 @@ func stepSlots(p *ode.Plan, f func(slot int, c *float64)) {
 			byStep[in.Step] = append(byStep[in.Step], &in.T)
 		}
 	}
-	end := len(byStep[len(p.Knots)-2])
+	middle := len(byStep[len(p.Knots)/2])
 	for _, cs := range byStep {
 		for slot, c := range cs {
-			if len(cs) == end {
+			if len(cs) == middle {
 				f(slot, c)
 			}
 		}

@@ -4,6 +4,7 @@
 //	go run ./examples/solve < problems.jsonl
 //	go run ./examples/solve -in problems.jsonl
 //	go run ./examples/solve -list                the solvers, their fields and what these mean; the grids
+//	go run ./examples/solve -orders              the measured order of every solver, and what finds a wrong number in it, as Markdown
 //
 // A problem, here in several lines, is
 //
@@ -54,6 +55,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	path := f.String("in", "", "file of problems, one a line; without it standard input")
 	listed := f.Bool("list", false, "print all solvers with their fields, and the grids")
+	measured := f.Bool("orders", false, "measure the order of all solvers, and print tables; takes some ten seconds")
 	if err := f.Parse(args); err != nil {
 		if err == flag.ErrHelp {
 			fmt.Fprintln(out, "solve reads problems as JSON, one a line, and writes the solution of each; go doc ./examples/solve has the fields.")
@@ -66,10 +68,12 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	switch {
 	case f.NArg() > 0:
 		return command.Usage(fmt.Errorf("%q is left over; every argument is a flag, and a file is given with -in", f.Args()))
-	case *listed && *path != "":
-		return command.Usage(errors.New("-in has no effect beside -list; leave one of them out"))
+	case (*listed || *measured) && *path != "" || *listed && *measured:
+		return command.Usage(errors.New("-in, -list and -orders are different things to do; give one of them"))
 	case *listed:
 		return list(out)
+	case *measured:
+		return orders(ctx, out)
 	case *path != "":
 		file, err := os.Open(*path)
 		if err != nil {
