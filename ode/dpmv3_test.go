@@ -319,3 +319,17 @@ func TestV3HeedsOptionsOfTheProblem(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 }
+
+// Every other knot of 16 steps on 120 intervals is halfway between two points. Rounding may not decide which one it is: it is the even one.
+func TestKnotsHalfwayGoToTheEvenPoint(t *testing.T) {
+	s := ode.VPLinear{}
+	for _, from := range []float64{.8, .83, .91, .97} {
+		p := ode.Problem{Schedule: s, Raw: ode.Noise, From: from, To: .1, Steps: 16, Grid: ode.LogSNR{}}
+		lo, hi := s.At(from).Lambda(), s.At(.1).Lambda()
+		plan := compile(t, ode.DPMv3{Statistics: curved(lo, hi, 120), Order: 2}, p)
+		for i, k := range plan.Knots {
+			at := s.At(k.T).Lambda()
+			require.InDelta(t, math.RoundToEven(7.5*float64(i)), 120*(at-lo)/(hi-lo), 1e-6, "knot %d from %v", i, from)
+		}
+	}
+}

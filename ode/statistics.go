@@ -79,7 +79,7 @@ func (m Statistics) snap(p Problem) (Problem, []int, error) {
 			continue
 		}
 		lowest, highest = min(lowest, lambda), max(highest, lambda)
-		at[i] = int(math.RoundToEven(float64(n) * (lambda - first) / span))
+		at[i] = nearest(float64(n) * (lambda - first) / span)
 		if at[i] >= 0 && at[i] <= n && math.Abs(lambda-m.Lambda[at[i]]) > 1e-9*span {
 			ks[i] = p.Schedule.TimeOf(m.Lambda[at[i]])
 		}
@@ -95,6 +95,14 @@ func (m Statistics) snap(p Problem) (Problem, []int, error) {
 		q.Grid = p.Grid // which Assemble refuses
 	}
 	return q, at, nil
+}
+
+// nearest rounds to a whole number, and to the even one what is halfway but for rounding, as every other knot of a grid uniform in λ may be.
+func nearest(v float64) int {
+	if half := math.Floor(v) + .5; math.Abs(v-half) < 1e-9 {
+		v = half
+	}
+	return int(math.RoundToEven(v))
 }
 
 // curves are integrals over λ from point i to point j, for one element, by the trapezoidal rule: all that a step needs.

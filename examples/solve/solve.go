@@ -136,6 +136,16 @@ func (u *setup) release(fields map[string]json.RawMessage, asked *ode.Problem) (
 		if r.name == name {
 			if r.grid {
 				*asked = evenly(*asked)
+			} else if asked.Grid != nil { // points inside of steps are uniform in λ, whatever the knots are
+				asked.Raw = ode.Velocity // which any knots will do for
+				p, err := ode.DDIM{}.Plan(*asked)
+				if err != nil {
+					return nil, err
+				}
+				*asked = ode.Problem{Schedule: asked.Schedule}
+				for _, k := range p.Knots {
+					asked.Knots = append(asked.Knots, k.T)
+				}
 			}
 			return r.solver(*asked), nil
 		}

@@ -228,6 +228,21 @@ func TestFieldsReachTheSolver(t *testing.T) {
 	}
 }
 
+// A release whose steps have a point inside puts it halfway in λ; a grid is only where its knots come from.
+func TestPublishedSolversTakeNothingButKnotsFromAGrid(t *testing.T) {
+	for _, name := range []string{"dpm_2", "dpmpp_2s_eta0", "dpmpp_sde_eta0", "dpmpp_sde_eta1_zero_noise", "heun", "dpmpp_2m"} {
+		sigmas := make([]float64, 6)
+		for i := range sigmas {
+			sigmas[i] = math.Pow((math.Pow(40, 1./7)*float64(5-i)+math.Pow(.05, 1./7)*float64(i))/5, 7)
+		}
+		fields := []string{"schedule", `{"type":"edm"}`, "solver", `{"published":"kdiff/` + name + `"}`}
+		results, err := ask(t, asked(append(fields, "knots", marshal(t, sigmas))...),
+			asked(append(fields, "knots", `{"grid":"karras","steps":5,"from":40,"to":0.05}`)...))
+		require.NoError(t, err)
+		require.Less(t, distance(results[0].X0, results[1].X0), 1e-12, name)
+	}
+}
+
 func TestControllersAgreeWithTheReleaseAndHaveTheGradientOfTheirPlan(t *testing.T) {
 	text, err := os.ReadFile("../../testdata/golden/official_solvers.json")
 	require.NoError(t, err)
