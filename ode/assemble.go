@@ -22,6 +22,8 @@ type Assembler struct {
 	fixed   bool
 	err     error
 
+	evaluations, draws int // so far
+
 	singleStart bool            // the solver heeds Problem.SingleStart
 	asked       map[Reg]float64 // the times of the states that the network was asked at
 
@@ -71,6 +73,7 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	}
 	a := &Assembler{problem: p, knots: knots, replay: replay}
 	a.plan = Plan{Name: name, Schedule: p.Schedule, Raw: p.Raw, Order: order, Exact: true}
+	a.plan.Code, a.plan.Knots, a.nodes = make([]Instr, 0, 5*len(knots)), make([]Knot, 0, len(knots)+1), make([]Node, 0, len(knots))
 	for i, t := range knots {
 		a.nodes = append(a.nodes, a.At(t))
 		a.plan.Knots = append(a.plan.Knots, Knot{T: t, Reg: noReg})
@@ -268,6 +271,14 @@ func (a *Assembler) emit(in Instr) Reg {
 		return noReg
 	}
 	in.Dst, in.Step = a.register(), a.step
+	switch in.Op {
+	case Evaluate:
+		in.Index = a.evaluations
+		a.evaluations++
+	case Draw:
+		in.Index = a.draws
+		a.draws++
+	}
 	a.plan.Code = append(a.plan.Code, in)
 	return in.Dst
 }
@@ -289,7 +300,7 @@ func (a *Assembler) State(i int, r Reg) { a.plan.Knots[i].Reg = r }
 
 // Combine emits Σ C·Reg. Terms of one register are added up.
 func (a *Assembler) Combine(terms ...Term) Reg {
-	var sum []Term
+	sum := make([]Term, 0, len(terms))
 	for _, t := range terms {
 		if math.IsNaN(t.C) || math.IsInf(t.C, 0) {
 			a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.plan.Knots[min(a.step+1, a.Len())].T, t.C)
@@ -308,7 +319,7 @@ func (a *Assembler) Combine(terms ...Term) Reg {
 
 // Draw emits a fresh standard Gaussian for the interval between two nodes.
 func (a *Assembler) Draw(from, to Node) Reg {
-	return a.emit(Instr{Op: Draw, Index: a.plan.Draws(), From: from.T, To: to.T})
+	return a.emit(Instr{Op: Draw, From: from.T, To: to.T})
 }
 
 // Kind is what [Assembler.Predict] would make of a wanted prediction at a node: the wanted one if it determines x_0 and ε
@@ -351,7 +362,7 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 		}
 		a.asked[x] = at.T
 	}
-	in := Instr{Op: Evaluate, Src: x, T: at.T, Index: a.plan.NFE()}
+	in := Instr{Op: Evaluate, Src: x, T: at.T}
 	if a.problem.Raw == Denoiser {
 		if !at.Inside() {
 			a.Fail("step %d: a Denoiser has no noise level to be called with at t = %v, where (α, σ) = (%v, %v); keep away from that end", a.step, at.T, at.Alpha, at.Sigma)

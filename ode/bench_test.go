@@ -42,3 +42,43 @@ func BenchmarkSolver(b *testing.B) {
 		})
 	}
 }
+
+// still is idle in double precision.
+type still struct{}
+
+func (still) Eval(dst, x []float64, _ ode.Call[float64]) error { copy(dst, x); return nil }
+
+// BenchmarkRun prints what a small solve costs beside the network: 20 steps of one sample of 2 elements, float64.
+func BenchmarkRun(b *testing.B) {
+	for _, s := range []ode.Solver{ode.DDIM{}, ode.DPMpp{}, ode.UniPC{Order: 3}} {
+		p, err := s.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 20})
+		require.NoError(b, err)
+		b.Run(p.Name, func(b *testing.B) {
+			r, err := ode.NewRunner[float64](p, 1, 2)
+			require.NoError(b, err)
+			in := ode.Inputs[float64]{Ports: map[string][]float64{"x": {.5, -1}}}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.Run(b.Context(), still{}, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkPlan prints what compiling costs: 50 steps on given knots, checked.
+func BenchmarkPlan(b *testing.B) {
+	for _, s := range []ode.Solver{ode.DDIM{}, ode.DPMpp{Order: 3}, ode.UniPC{Order: 3}, ode.DEIS{}} {
+		p, err := s.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 50})
+		require.NoError(b, err)
+		b.Run(p.Name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 50}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

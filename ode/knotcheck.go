@@ -30,9 +30,10 @@ func (p *Plan) KnotError() error {
 		value[port.Reg][0], value[port.Reg][1] = at.Alpha, at.Sigma
 		size[port.Reg] = at.Alpha + at.Sigma
 	}
+	all := make([]float64, n*len(p.Code))
 	for i := range p.Code {
 		in := &p.Code[i]
-		v := make([]float64, n)
+		v := all[i*n : (i+1)*n]
 		switch in.Op {
 		case Combine:
 			if !in.plain() {

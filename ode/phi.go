@@ -23,7 +23,7 @@ func phi(k int, z float64) float64 {
 		}
 		return p
 	}
-	const terms = 80 // 16^80/80! < 1e-22
+	terms := 20 + 4*int(math.Ceil(math.Abs(z))) // |z|^terms/terms! < 1e-22
 	sum := 1.0
 	if z > 0 {
 		for j := terms; j > 0; j-- {
@@ -49,9 +49,9 @@ func factorial(k int) float64 {
 // monomials returns w with Σ_k u^k Σ_j w[k][j] f(u_j) the polynomial through the given points: row k holds the weights of
 // its k-th derivative at 0, divided by k!.
 func monomials(u []float64) [][]float64 {
-	w := make([][]float64, len(u))
+	w, all := make([][]float64, len(u)), make([]float64, len(u)*len(u))
 	for k := range w {
-		w[k] = make([]float64, len(u))
+		w[k] = all[k*len(u) : (k+1)*len(u) : (k+1)*len(u)]
 	}
 	for j := range u {
 		w[0][j] = 1 // Π_{l≠j} (u − u_l)/(u_j − u_l), multiplied out factor by factor

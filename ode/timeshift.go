@@ -249,7 +249,7 @@ func (a *Assembler) individual(steps []individualStep) {
 // firstFrom is a first-order step to a node from a time of its own for each sample.
 func (a *Assembler) firstFrom(x Reg, times []float64, t Node) Reg {
 	nodes := make([]Node, len(times))
-	in := Instr{Op: Evaluate, Src: x, Times: slices.Clone(times), Index: a.plan.NFE()}
+	in := Instr{Op: Evaluate, Src: x, Times: slices.Clone(times)}
 	for b, at := range times {
 		nodes[b] = a.At(at)
 		if a.problem.Raw != Denoiser {

@@ -65,7 +65,11 @@ func value(where string, raw json.RawMessage, dst any) error {
 	}
 	err := json.Unmarshal(raw, dst)
 	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
-		return fmt.Errorf("%s has a %s in the wrong place or out of range; %s is wanted", where, wrong.Value, kindOf(dst))
+		article := "a"
+		if strings.HasPrefix(wrong.Value, "array") || strings.HasPrefix(wrong.Value, "object") {
+			article = "an"
+		}
+		return fmt.Errorf("%s has %s %s in the wrong place or out of range; %s is wanted", where, article, wrong.Value, kindOf(dst))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
