@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -22,10 +20,10 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 }
 
 func compare(ctx context.Context, o options, out, log io.Writer) error {
-	if err := writable(o.out + ".md"); err != nil {
+	if err := command.Writable(o.out + ".md"); err != nil {
 		return err
 	}
-	n, err := openNetwork(o.model, !o.set["model"])
+	n, err := openNetwork(o.model, o.set["model"])
 	if err != nil {
 		return err
 	}
@@ -58,8 +56,8 @@ func compare(ctx context.Context, o options, out, log io.Writer) error {
 	if o.quality {
 		work += total(o.qualityBudgets) * (len(ks) + len(stochastic())) * o.samples / o.images
 	}
-	p := newProgress(log, work)
-	defer p.end()
+	p := command.NewProgress(log, work)
+	defer p.End()
 
 	r := report{options: o}
 	if err := mixture.finish(ctx, ode.LogSNR{}, o.reference, p); err != nil {
@@ -86,19 +84,7 @@ func compare(ctx context.Context, o options, out, log io.Writer) error {
 	if err := os.WriteFile(o.out+".md", []byte(text), 0o666); err != nil {
 		return err
 	}
-	p.end()
+	p.End()
 	_, err = fmt.Fprintf(out, "%s\n%s.png, %s.svg and %s.md have all of it.\n", r.short(), o.out, o.out, o.out)
 	return err
-}
-
-// writable says before the work whether the result can be written after it.
-func writable(path string) error {
-	probe, err := os.CreateTemp(filepath.Dir(path), ".compare-*")
-	if inner := new(fs.PathError); errors.As(err, &inner) { // which names the probe
-		err = inner.Err
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }

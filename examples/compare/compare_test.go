@@ -59,7 +59,7 @@ func TestEverythingIsWritten(t *testing.T) {
 func TestHigherOrderIsNearerAndMoreEvaluationsToo(t *testing.T) {
 	c, err := mixtureCourse(16, 3)
 	require.NoError(t, err)
-	p := newProgress(&bytes.Buffer{}, 1)
+	p := command.NewProgress(&bytes.Buffer{}, 1)
 	require.NoError(t, c.finish(context.Background(), ode.LogSNR{}, 300, p))
 	r, err := c.race(context.Background(), contestants()[:8], []int{10, 20, 40}, true, p)
 	require.NoError(t, err)

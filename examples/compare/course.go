@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -50,7 +51,7 @@ func (c *course[T]) solve(ctx context.Context, f ode.Field[T], plan *ode.Plan, n
 }
 
 // finish makes the reference, by the classical Runge–Kutta method.
-func (c *course[T]) finish(ctx context.Context, g ode.Grid, steps int, p *progress) error {
+func (c *course[T]) finish(ctx context.Context, g ode.Grid, steps int, p *command.Progress) error {
 	pending := c.problem
 	pending.Grid, pending.Steps = g, steps
 	plan, err := ode.RK{Tableau: ode.RK4()}.Plan(pending)
@@ -66,7 +67,7 @@ func (c *course[T]) finish(ctx context.Context, g ode.Grid, steps int, p *progre
 		return err
 	}
 	err = r.Run(ctx, f, ode.Inputs[T]{Ports: map[string][]T{"x": c.x}, Observe: func(ode.Step[T]) error {
-		p.add(4, "the reference")
+		p.Add(4, "the reference")
 		return nil
 	}})
 	c.end = r.Output("x")

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"strings"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 	"github.com/ebb-go/ebb/ode/exact"
@@ -41,13 +40,10 @@ type network struct {
 	cell    *graph.Cell[float32]
 }
 
-func openNetwork(path string, isDefault bool) (*network, error) {
+func openNetwork(path string, given bool) (*network, error) {
 	m, w, _, err := models.Load[float32](path)
-	if errors.Is(err, fs.ErrNotExist) && isDefault {
-		return nil, fmt.Errorf("%w (the default of -model is found from the top folder of ebb; elsewhere give -model)", err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, command.Missing(err, "model", given)
 	}
 	spec := m.Spec()
 	if spec.Schedule == nil || len(spec.Inputs[0].Shape) != 3 {

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 	"github.com/ebb-go/ebb/train/customize"
@@ -46,48 +45,41 @@ type judgement struct {
 
 // A judge grades images against held-out ones, as many of both.
 type judge struct {
-	critic      *customize.Critic[float32]
-	seen        measure.Features // what it sees in held-out images
-	train, held *data.Images
+	*measure.Reference
+	train, held measure.Labelled
 	close       func()
 }
 
-func (j judge) grade(x []float32, labels []int) (g grade, err error) {
-	seen, err := j.critic.Classify(x)
-	if err != nil {
-		return g, err
-	}
-	a, err := measure.Agreement(seen, labels)
-	if err != nil {
-		return g, err
-	}
-	g.agreement = a.Overall
-	f, err := j.critic.Features(x)
-	if err != nil {
-		return g, err
-	}
-	g.frechet, err = measure.Frechet(f, j.seen)
-	return g, err
+func (j judge) grade(images measure.Labelled) (grade, error) {
+	s, err := j.Look(images)
+	return grade{frechet: s.Frechet, agreement: s.Overall}, err
 }
 
 // judge opens what -quality needs.
 func (n *network) judge(o options) (j judge, err error) {
-	if j.train, j.held, err = digits(o); err != nil {
-		return j, err
+	train, held, err := data.DigitsSets(o.data)
+	if err != nil {
+		return j, command.Missing(err, "data", o.set["data"])
 	}
-	if got := n.spec.Inputs[0].Shape; !slices.Equal(got, []int{1, j.held.Height, j.held.Width}) {
-		return j, fmt.Errorf("the network makes images of %v (channels, height, width), the digits are [1 %d %d]", got, j.held.Height, j.held.Width)
+	j.train, j.held = measure.Labelled{Pixels: train.Pixels, Labels: train.Labels}.First(o.samples), measure.Labelled{Pixels: held.Pixels, Labels: held.Labels}.First(o.samples)
+	if got := n.spec.Inputs[0].Shape; !slices.Equal(got, []int{1, held.Height, held.Width}) {
+		return j, fmt.Errorf("the network makes images of %v (channels, height, width), the digits are [1 %d %d]", got, held.Height, held.Width)
 	}
 	if n.classes() == 0 {
 		return j, fmt.Errorf("-quality needs a network with classes, for a judge to see them")
 	}
-	cell, err := openJudge(o)
+	m, w, _, err := models.Load[float32](o.judge)
+	if err != nil {
+		return j, command.Missing(err, "judge", o.set["judge"])
+	}
+	cell, err := graph.NewCell(m, w)
 	if err != nil {
 		return j, err
 	}
 	j.close = cell.Close
-	if j.critic, err = customize.NewCritic(cell); err == nil {
-		j.seen, err = j.critic.Features(j.held.Pixels)
+	critic, err := customize.NewCritic(cell)
+	if err == nil {
+		j.Reference, err = measure.NewReference(critic, held.Size(), j.train, j.held)
 	}
 	if err != nil {
 		cell.Close()
@@ -97,7 +89,7 @@ func (n *network) judge(o options) (j judge, err error) {
 }
 
 // quality grades the images of all solvers, each on the grid that suited it best.
-func (n *network) quality(ctx context.Context, o options, j judge, race *result, p *progress) (*judgement, error) {
+func (n *network) quality(ctx context.Context, o options, j judge, race *result, p *command.Progress) (*judgement, error) {
 	labels := j.held.Labels
 	c, err := n.course(len(labels), labels, o.seed+1)
 	if err != nil {
@@ -108,7 +100,7 @@ func (n *network) quality(ctx context.Context, o options, j judge, race *result,
 		return nil, err
 	}
 	var out judgement
-	if out.real, err = j.grade(j.train.Pixels, j.train.Labels); err != nil {
+	if out.real, err = j.grade(j.train); err != nil {
 		return nil, err
 	}
 	all := slices.Clone(race.curves)
@@ -132,12 +124,12 @@ func (n *network) quality(ctx context.Context, o options, j judge, race *result,
 			if err != nil {
 				continue // it blew up
 			}
-			if row.grades[i], err = j.grade(x, labels); err != nil {
+			if row.grades[i], err = j.grade(measure.Labelled{Pixels: x, Labels: labels}); err != nil {
 				return nil, err
 			}
 			row.grades[i].nfe = plan.NFE()
 		}
-		p.add(total(o.qualityBudgets)*o.samples/o.images, "images by "+v.name)
+		p.Add(total(o.qualityBudgets)*o.samples/o.images, "images by "+v.name)
 		out.rows = append(out.rows, row)
 	}
 	out.sort(o.gradedBy())
@@ -158,35 +150,4 @@ func (j *judgement) sort(at int) {
 		}
 		return 0
 	})
-}
-
-// digits are as many images for training as held out ones, split as everywhere in this project.
-func digits(o options) (train, held *data.Images, err error) {
-	all, err := data.Digits(o.data)
-	if errors.Is(err, fs.ErrNotExist) && !o.set["data"] {
-		err = fmt.Errorf("%w (the default of -data is found from the top folder of ebb; elsewhere give -data)", err)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	parts, err := data.DigitsParts(all)
-	if err != nil {
-		return nil, nil, err
-	}
-	if train, err = all.Select(parts.Train[:min(o.samples, len(parts.Train))]); err != nil {
-		return nil, nil, err
-	}
-	held, err = all.Select(parts.Held[:min(o.samples, len(parts.Held))])
-	return train, held, err
-}
-
-func openJudge(o options) (*graph.Cell[float32], error) {
-	m, w, _, err := models.Load[float32](o.judge)
-	if errors.Is(err, fs.ErrNotExist) && !o.set["judge"] {
-		return nil, fmt.Errorf("%w (the default of -judge is found from the top folder of ebb; elsewhere give -judge)", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return graph.NewCell(m, w)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/ode"
 )
 
@@ -32,7 +33,7 @@ type result struct {
 }
 
 // race runs all contestants on all grids with all budgets. The field is one at a time, or one for each processor.
-func (c *course[T]) race(ctx context.Context, ks []contestant, budgets []int, parallel bool, p *progress) (*result, error) {
+func (c *course[T]) race(ctx context.Context, ks []contestant, budgets []int, parallel bool, p *command.Progress) (*result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &result{budgets: budgets, refused: map[string]error{}}
@@ -63,7 +64,7 @@ func (c *course[T]) race(ctx context.Context, ks []contestant, budgets []int, pa
 				if ctx.Err() == nil {
 					refused[i] = c.lap(ctx, f, &all[i], budgets)
 				}
-				p.add(total(budgets), all[i].name)
+				p.Add(total(budgets), all[i].name)
 			}
 		})
 	}

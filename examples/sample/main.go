@@ -1,11 +1,11 @@
-// Command sample draws images from a trained network and writes them as one picture, or measures how good they are.
+// Command sample draws images from a trained network and writes them as one picture.
 //
 //	go run ./examples/sample                                        all ten digits, 8 of each, to sheet.png
 //	go run ./examples/sample -class 3 -n 64 -guidance 3 -steps 8 -solver unipc -out threes.png
 //	go run ./examples/sample -condition found.safetensors -n 16     a condition that customization found
-//	go run ./examples/sample -evaluate -json report.json            2000 samples against held-out images and a judge
 //
 // -model takes any file that models.Save wrote. -latent, -condition and -delta take files of models.SaveArtifact.
+// How good the images are is what examples/quality measures.
 package main
 
 import (

@@ -22,10 +22,6 @@ type options struct {
 	seed                     uint64
 	guidance                 float64
 	set                      map[string]bool // the flags that were given
-
-	evaluate          bool
-	judge, data, json string
-	samples           int
 }
 
 func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(format, v...)) }
@@ -73,14 +69,9 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&o.latent, "latent", "", "start from the latents of this file instead of noise")
 	f.StringVar(&o.condition, "condition", "", "use the condition vectors of this file instead of classes")
 	f.StringVar(&o.delta, "delta", "", "add the changes of weights of this file to the network")
-	f.BoolVar(&o.evaluate, "evaluate", false, "measure samples instead of drawing them")
-	f.IntVar(&o.samples, "samples", 2000, "samples to measure, with -evaluate")
-	f.StringVar(&o.judge, "judge", "testdata/digits/classifier-b.safetensors", "classifier that the network was not trained with, for -evaluate")
-	f.StringVar(&o.data, "data", "testdata/digits/digits.csv.gz", "the digits, for -evaluate")
-	f.StringVar(&o.json, "json", "", "write the measurements to this file too, with -evaluate")
 	if err := f.Parse(args); err != nil {
 		if err == flag.ErrHelp {
-			fmt.Fprintln(help, "sample draws images from a trained network, or measures them.")
+			fmt.Fprintln(help, "sample draws images from a trained network.")
 			f.SetOutput(help)
 			f.PrintDefaults()
 			return o, err
@@ -125,8 +116,6 @@ func (o options) check() error {
 		return misuse("-steps is %d; 1 to 100000 are possible", o.steps)
 	case math.IsNaN(o.guidance) || math.IsInf(o.guidance, 0):
 		return misuse("-guidance is %v; it must be finite", o.guidance)
-	case o.samples < 2 || o.samples > 7000: // the test of MMD takes 8192 with the held-out images
-		return misuse("-samples is %d; 2 to 7000 are possible", o.samples)
 	case o.out == "":
 		return misuse("-out is empty; give the name of a PNG file")
 	}
@@ -138,16 +127,6 @@ func (o options) conflicts() error {
 	for _, pair := range [][2]string{{"condition", "class"}, {"latent", "n"}, {"latent", "seed"}} {
 		if o.set[pair[0]] && o.set[pair[1]] {
 			return misuse("-%s has no effect beside -%s; leave one of them out", pair[1], pair[0])
-		}
-	}
-	for _, name := range []string{"n", "class", "out", "latent", "condition"} {
-		if o.evaluate && o.set[name] {
-			return misuse("-%s has no effect beside -evaluate; leave one of them out", name)
-		}
-	}
-	for _, name := range []string{"samples", "judge", "data", "json"} {
-		if !o.evaluate && o.set[name] {
-			return misuse("-%s has an effect with -evaluate only", name)
 		}
 	}
 	return nil

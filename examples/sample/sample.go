@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/internal/picture"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
@@ -23,39 +22,15 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	target := o.out
-	if o.evaluate {
-		target = o.json
-	}
-	if target != "" {
-		if err := writable(target); err != nil {
-			return err
-		}
+	if err := command.Writable(o.out); err != nil {
+		return err
 	}
 	s, err := open(o, log)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if o.evaluate {
-		return evaluate(ctx, s, o, out)
-	}
 	return draw(ctx, s, o, out)
-}
-
-// writable says before the work whether the result can be written after it.
-func writable(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("%s is a folder; give the name of a file", path)
-	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".sample-*")
-	if inner := new(fs.PathError); errors.As(err, &inner) { // which names the probe
-		err = inner.Err
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 // A sampler is a loaded network and the plan that samples it.
@@ -73,11 +48,8 @@ func (s *sampler) Close() { s.cell.Close() }
 // open loads what the flags name.
 func open(o options, log io.Writer) (*sampler, error) {
 	m, w, _, err := models.Load[float32](o.model)
-	if errors.Is(err, fs.ErrNotExist) && !o.set["model"] {
-		return nil, fmt.Errorf("%w (the default of -model is found from the top folder of ebb; elsewhere give -model)", err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, command.Missing(err, "model", o.set["model"])
 	}
 	s := &sampler{spec: m.Spec(), weights: w, guidance: float32(o.guidance), log: log}
 	if s.spec.Schedule == nil || len(s.spec.Inputs[0].Shape) != 3 {
@@ -125,10 +97,11 @@ func (s *sampler) sample(ctx context.Context, x, condition []float32) ([]float32
 		return nil, err
 	}
 	defer s.cell.Hold()()
-	p := newProgress(s.log)
-	defer p.end()
+	steps := len(s.plan.Knots) - 1
+	p := command.NewProgress(s.log, steps)
+	defer p.End()
 	err = r.Run(ctx, field, ode.Inputs[float32]{Ports: map[string][]float32{"x": x}, Observe: func(step ode.Step[float32]) error {
-		p.show("sampling: step %d of %d", step.Index+1, len(s.plan.Knots)-1)
+		p.Add(1, fmt.Sprintf("sampling: step %d of %d", step.Index+1, steps))
 		return nil
 	}})
 	return r.Output("x"), err

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"image/png"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,8 +19,6 @@ import (
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 )
-
-const digitsFile = "../../testdata/digits/digits.csv.gz"
 
 func saved(t *testing.T, name string, m graph.Model, err error) string {
 	t.Helper()
@@ -49,9 +45,9 @@ func flow(t *testing.T, change func(c *models.DiTConfig)) string {
 	return saved(t, "flow.safetensors", m, err)
 }
 
-func classifier(t *testing.T, classes int) string {
+func classifier(t *testing.T) string {
 	t.Helper()
-	m, err := models.NewClassifier(models.ClassifierConfig{Channels: 1, Height: 8, Width: 8, Patch: 4, Hidden: 4, Features: 6, Classes: classes})
+	m, err := models.NewClassifier(models.ClassifierConfig{Channels: 1, Height: 8, Width: 8, Patch: 4, Hidden: 4, Features: 6, Classes: 10})
 	return saved(t, "judge.safetensors", m, err)
 }
 
@@ -182,13 +178,10 @@ func TestArtifacts(t *testing.T) {
 }
 
 func TestMistakesAreNamed(t *testing.T) {
-	digitsAbsolute, err := filepath.Abs(digitsFile)
-	require.NoError(t, err)
 	t.Chdir(t.TempDir())
-	model, judge, three := flow(t, nil), classifier(t, 10), classifier(t, 3)
+	model, judge := flow(t, nil), classifier(t)
 	plain := flow(t, func(c *models.DiTConfig) { c.Condition, c.Classes = 0, 0 })
 	vectors := flow(t, func(c *models.DiTConfig) { c.Classes = 0 })
-	large := flow(t, func(c *models.DiTConfig) { c.Height, c.Width = 16, 16 })
 	mlp, err := models.NewMLP(models.MLPConfig{Shape: []int{64}, Width: 4, Depth: 1, Schedule: ode.Flow{}, Prediction: ode.FlowVelocity})
 	flat := saved(t, "mlp.safetensors", mlp, err)
 	require.NoError(t, os.Mkdir("folder", 0o755))
@@ -210,9 +203,6 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"-out is empty", true, []string{"-out", ""}},
 		{"-class has no effect beside -condition", true, []string{"-condition", "x", "-class", "1"}},
 		{"-seed has no effect beside -latent", true, []string{"-latent", "x", "-seed", "1"}},
-		{"-json has an effect with -evaluate only", true, []string{"-json", "x"}},
-		{"-n has no effect beside -evaluate", true, []string{"-evaluate", "-n", "3"}},
-		{"-samples is 1", true, []string{"-evaluate", "-samples", "1"}},
 		{"cannot write missing/sheet.png", false, []string{"-out", "missing/sheet.png"}},
 		{"folder is a folder", false, []string{"-out", "folder"}},
 		{"missing.safetensors", false, []string{"-model", "missing.safetensors"}},
@@ -222,10 +212,6 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"the network is unconditional", true, []string{"-model", plain, "-class", "3"}},
 		{"-guidance 2 needs a conditional network", true, []string{"-model", plain, "-guidance", "2"}},
 		{"give a vector with -condition", false, []string{"-model", vectors}},
-		{"the digits are [1 8 8]", false, []string{"-model", large, "-evaluate", "-data", digitsAbsolute}},
-		{" knows 3 classes", false, []string{"-evaluate", "-data", digitsAbsolute, "-judge", three}},
-		{"default of -judge", false, []string{"-evaluate", "-data", digitsAbsolute}},
-		{"a critic needs", false, []string{"-evaluate", "-data", digitsAbsolute, "-judge", model}},
 	} {
 		args := row.args
 		if !strings.Contains(strings.Join(args, " "), "-model") && row.want != "from the top folder" {
@@ -262,43 +248,4 @@ func TestInterrupt(t *testing.T) {
 	left, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Empty(t, left)
-}
-
-func TestEvaluate(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "report.json")
-	out, err := call("-model", flow(t, nil), "-evaluate", "-samples", "60", "-steps", "2", "-judge", classifier(t, 10), "-data", digitsFile, "-json", path)
-	require.NoError(t, err)
-	require.Contains(t, out, "60 samples by DPM-Solver++")
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	var r report
-	require.NoError(t, json.Unmarshal(text, &r))
-	require.Equal(t, 60, r.Count)
-	require.Equal(t, 2, r.NFE)
-	value := map[string]score{}
-	for _, s := range r.Scores {
-		require.Contains(t, out, s.Name)
-		value[s.Name] = s
-	}
-	// An untrained network makes noise, and that is what the measures must say. The real images pass.
-	require.Equal(t, 1./200, value["p of MMD²"].Samples)
-	require.Greater(t, value["p of MMD²"].Real, 0.01)
-	require.Greater(t, value["MMD²"].Samples, 20*max(value["MMD²"].Real, 1e-4))
-	require.Greater(t, value["nearest ratio"].Samples, 1.5)
-	require.InDelta(t, value["nearest"].Samples/value["nearest"].Real, value["nearest ratio"].Samples, 1e-12)
-	require.Less(t, value["coverage"].Samples, 0.1)
-	require.Greater(t, value["coverage"].Real, 0.8)
-}
-
-func TestProgressIsShownAfterTwoSeconds(t *testing.T) {
-	var b bytes.Buffer
-	p := newProgress(&b)
-	p.show("step %d", 1)
-	p.end()
-	require.Empty(t, b.String())
-	p.start = p.start.Add(-3 * time.Second)
-	p.show("step %d", 2)
-	p.show("step %d", 3)
-	p.end()
-	require.Equal(t, "\r\x1b[Kstep 2 (3 s)\n", b.String())
 }

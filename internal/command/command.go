@@ -1,4 +1,4 @@
-// Package command is the frame of the example programs: interrupts, errors and exit codes.
+// Package command is the frame of the example programs: interrupts, errors, exit codes, progress and files.
 package command
 
 import (

@@ -34,3 +34,21 @@ func DigitsParts(digits *Images) (Parts, error) {
 	}
 	return digits.Partition(digitsSeed, digitsHeld)
 }
+
+// DigitsSets reads the digits and takes them apart by [DigitsParts], as [Fashion]
+// does by its files: those to train on, and those held out.
+func DigitsSets(path string) (train, held *Images, err error) {
+	all, err := Digits(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	parts, err := DigitsParts(all)
+	if err != nil {
+		return nil, nil, err
+	}
+	if train, err = all.Select(parts.Train); err != nil {
+		return nil, nil, err
+	}
+	held, err = all.Select(parts.Held)
+	return train, held, err
+}

@@ -28,6 +28,20 @@ func TestDigitsAreTheWellKnownOnes(t *testing.T) {
 	require.InDelta(t, 4.884, sum/float64(len(m.Pixels)), 5e-4)
 }
 
+func TestDigitsSetsAreTheParts(t *testing.T) {
+	train, held, err := DigitsSets(digitsPath)
+	require.NoError(t, err)
+	m, err := Digits(digitsPath)
+	require.NoError(t, err)
+	p, err := DigitsParts(m)
+	require.NoError(t, err)
+	require.Equal(t, []int{1437, 360}, []int{train.N, held.N})
+	require.Equal(t, m.Image(p.Train[7]), train.Image(7))
+	require.Equal(t, m.Image(p.Held[7]), held.Image(7))
+	_, _, err = DigitsSets("digits.go")
+	require.ErrorContains(t, err, "damaged or another one")
+}
+
 func TestDigitsPartsNeverChange(t *testing.T) {
 	m, err := Digits(digitsPath)
 	require.NoError(t, err)
