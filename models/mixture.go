@@ -54,6 +54,9 @@ func MixtureWeights[T graph.Float](m exact.Mixture) (*graph.Weights[T], error) {
 	if _, err := exact.NewField[float64](m, nil, ode.Denoiser); err != nil {
 		return nil, fmt.Errorf("models: MixtureWeights: %w", err)
 	}
+	if m.D != 0 {
+		return nil, fmt.Errorf("models: MixtureWeights: the mixture has D = %v extra dimensions; the graph is that of Gaussian noise, so leave D 0, or use exact.NewField", m.D)
+	}
 	w, err := graph.NewWeights[float64](mixtureWeights(len(m.Means), m.Dim()), 0)
 	if err != nil {
 		return nil, err
@@ -94,7 +97,7 @@ func (m *Mixture) Spec() graph.Spec {
 }
 
 // Build implements [graph.Model]. With V = α²c + σ² and d = x − αμ of each component, and responsibilities
-// r ∝ w·V^(−D/2)·exp(−|d|²/2V), the prediction A·x̂_0 + B·ε̂ is Σ r (A·μ + (A·α·c + B·σ)/V·d).
+// r ∝ w·V^(−n/2)·exp(−|d|²/2V), the prediction A·x̂_0 + B·ε̂ is Σ r (A·μ + (A·α·c + B·σ)/V·d).
 func (m *Mixture) Build(b *graph.Builder, in *graph.Inputs) []*graph.Node {
 	batch, k, n := in.Batch(), m.config.Components, product(m.config.Shape)
 	column := func(v *graph.Node) *graph.Node { return b.Reshape(v, batch, 1) }

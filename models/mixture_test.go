@@ -110,4 +110,8 @@ func TestMixtureErrors(t *testing.T) {
 	require.ErrorContains(t, err, "variance")
 	_, err = graph.NewCell(newMixture(t, ode.Noise, ode.Flow{}), &graph.Weights[float32]{})
 	require.ErrorContains(t, err, `missing "means" [3 2]`)
+	heavy := threeBlobs
+	heavy.D = 3
+	_, err = MixtureWeights[float32](heavy)
+	require.ErrorContains(t, err, "leave D 0, or use exact.NewField")
 }

@@ -21,6 +21,7 @@
 //
 // or {"error": "…"}, after which the other lines are still done and the exit code is 1.
 //
+//   - model: gaussian-mixture, or pfgm, a data set in PFGM++: weights, means (the points) and d extra dimensions.
 //   - schedule: vp-linear, vp-cosine (offset), edm (α = 1, σ = t), flow, or discrete (betas), whose times are t_i = (i+1)/N.
 //   - knots: a list of times from noise to data, or a grid; its steps count intervals, and "append-zero": true adds a last 0 and one step.
 //   - solver: a name of -list with fields, or {"published": NAME} with a case of testdata/golden/official_solvers_gradients.json.

@@ -111,21 +111,37 @@ func (p *problem) like(where string, rows [][]float64) ([]float64, error) {
 	return values, err
 }
 
+// parseModel reads a mixture: of Gaussians, or a data set with the noise of PFGM++.
 func parseModel(raw json.RawMessage) (m exact.Mixture, err error) {
-	o, err := object("model", raw, "type", "weights", "means", "variances")
+	o, err := object("model", raw, "type", "weights", "means", "variances", "d")
 	if err != nil {
 		return m, err
 	}
-	if _, err := one("model.type", o["type"], "gaussian-mixture"); err != nil {
+	kind, err := one("model.type", o["type"], "gaussian-mixture", "pfgm")
+	if err != nil {
 		return m, err
 	}
-	for _, f := range []struct {
+	fields := []struct {
 		name string
 		dst  any
-	}{{"weights", &m.Weights}, {"means", &m.Means}, {"variances", &m.Variances}} {
+	}{{"weights", &m.Weights}, {"means", &m.Means}, {"variances", &m.Variances}}
+	other := "d"
+	if kind == "pfgm" {
+		fields[2].name, fields[2].dst, other = "d", &m.D, "variances"
+	}
+	if _, ok := o[other]; ok {
+		return m, unknown("model "+kind+" has the field", other, []string{"type", fields[0].name, fields[1].name, fields[2].name})
+	}
+	for _, f := range fields {
 		if err := value("model."+f.name, o[f.name], f.dst); err != nil {
 			return m, err
 		}
+	}
+	if kind == "pfgm" {
+		if m.D == 0 {
+			return m, fmt.Errorf("model.d is 0; it is the number of extra dimensions, 1 or more")
+		}
+		m.Variances = make([]float64, len(m.Means))
 	}
 	return m, nil
 }

@@ -291,6 +291,22 @@ func TestOptionsOfTheProblem(t *testing.T) {
 	}
 }
 
+// A data set in PFGM++ is solved like any other model, and its gradient is that of what was computed.
+func TestPFGMIsAModel(t *testing.T) {
+	const h = 1e-5
+	line := func(x, d float64, more ...string) string {
+		return asked(append([]string{"model", fmt.Sprintf(`{"type":"pfgm","weights":[1,2],"means":[[1,0],[-1,2]],"d":%v}`, d), "schedule", `{"type":"edm"}`,
+			"knots", `{"grid":"karras","steps":9,"from":80,"to":0.5}`, "solver", `{"name":"rk"}`, "x", fmt.Sprintf("[[%v,40]]", x)}, more...)...)
+	}
+	r, err := ask(t, line(9, 4, "cotangent", "[[1,0]]"), line(9+h, 4), line(9-h, 4), line(9, 1e9),
+		line(9, 4, "model", `{"type":"gaussian-mixture","weights":[1,2],"means":[[1,0],[-1,2]],"variances":[0,0]}`))
+	require.NoError(t, err, r)
+	// The error of the difference is h² of a third derivative below 1, and 1e-15/h of rounding.
+	require.InDelta(t, (r[1].X0[0][0]-r[2].X0[0][0])/(2*h), r[0].Gradient.Latent[0][0], 1e-9)
+	require.Greater(t, distance(r[4].X0, r[0].X0), .001)
+	require.Less(t, distance(r[4].X0, r[3].X0), 1e-6) // O(1/D), times the square of 40/0.5 standard deviations at most
+}
+
 // With the path of a seed, more steps lead nearer to the same result, which with noise drawn by number they do not.
 func TestASeedIsAPath(t *testing.T) {
 	line := func(steps int) string {
@@ -324,7 +340,11 @@ func TestWrongLinesSayWhatIsWrongAndTheOthersAreDone(t *testing.T) {
 		{`[1]`, "an object is wanted"},
 		{asked("modle", "{}"), "known are model, schedule"},
 		{asked("model", ""), "model is missing"},
-		{asked("model", `{"type":"gaussian"}`), "known are gaussian-mixture"},
+		{asked("model", `{"type":"gaussian"}`), "known are gaussian-mixture, pfgm"},
+		{asked("model", `{"type":"pfgm","weights":[1],"means":[[1,0]],"d":0.5}`), "Mixture.D is 0.5"},
+		{asked("model", `{"type":"pfgm","weights":[1],"means":[[1,0]],"d":0}`), "model.d is 0"},
+		{asked("model", `{"type":"pfgm","weights":[1],"means":[[1,0]],"d":5,"variances":[1]}`), "known are type, weights, means, d"},
+		{asked("model", `{"type":"pfgm","weights":[1],"means":[[1,0]],"d":5}`, "cotangent", `[[1,2],[1,2],[1,2]]`, "gradient", `"unrolled"`), "leave D 0"},
 		{asked("model", `{"type":"gaussian-mixture","weights":[1],"means":[[1,null]],"variances":[1]}`), "null"},
 		{asked("model", `{"type":"gaussian-mixture","weights":[1],"means":[[1,0]],"variances":[-1]}`), "ariance"},
 		{asked("model", `{"type":"gaussian-mixture","weights":[1],"means":[[1,0,0]],"variances":[1]}`), "x has 2 columns, the model 3 dimensions"},

@@ -2,7 +2,8 @@
 // fits are measured against: no training, no approximation, microseconds an evaluation.
 //
 //   - [Gaussian]: independent elements, each with its own mean and variance. Its flow is known as a formula.
-//   - [Mixture]: isotropic Gaussian components; variances of 0 make it the ideal denoiser of a finite data set.
+//   - [Mixture]: isotropic Gaussian components; variances of 0 make it the ideal denoiser of a finite data set, for Gaussian noise or for
+//     that of PFGM++.
 //   - [Bumped]: a Gaussian with a bounded nonlinear bump. Not the field of a distribution, but nonlinear, with an
 //     unsymmetric Jacobian, equally tame at every noise level, and its flow is known too.
 //

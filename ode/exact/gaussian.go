@@ -97,7 +97,7 @@ func (g Gaussian) Sample(dst []float64, at ode.Point, seed uint64) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	return sample(dst, g.Dim(), at, seed, func(x0 []float64, _ float64) {
+	return sample(dst, g.Dim(), at, seed, 0, func(x0 []float64, _ float64) {
 		for i, normal := range x0 {
 			x0[i] = g.Mean[i] + math.Sqrt(g.variance(i))*normal
 		}

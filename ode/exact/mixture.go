@@ -8,20 +8,30 @@ import (
 	"github.com/ebb-go/ebb/ode"
 )
 
-// Mixture is data of isotropic Gaussian components. With V_k = α²·c_k + σ², d_k = x − α·μ_k and the responsibilities
-// r_k ∝ w_k·V_k^{−D/2}·exp(−|d_k|²/2V_k),
+// Mixture is data of isotropic Gaussian components. With n elements, V_k = α²·c_k + σ², d_k = x − α·μ_k and the responsibilities
+// r_k ∝ w_k·V_k^{−n/2}·exp(−|d_k|²/2V_k),
 //
 //	x̂_0 = Σ r_k (μ_k + (α·c_k/V_k)·d_k)        ε̂ = Σ r_k (σ/V_k)·d_k        ∇ log p = −Σ r_k d_k/V_k
 //
 // Responsibilities are formed in logarithms, so far tails and σ → 0 neither overflow nor divide by 0; their logarithms
 // are exact to 1e-16·|d_k|²/V_k. Components of variance 0 at the points of a data set give its ideal denoiser, for σ > 0.
 //
-// Its parameters as a [Field] are "means" [K, D], "weights" [K] and "variances" [K], the same numbers as the fields:
+// With D it is the ideal denoiser of PFGM++ (Xu et al. 2023, arXiv 2302.04265), whose noise [ode.PFGM] is Student's: the means then are the
+// data set, and
+//
+//	r_k ∝ w_k·V_k^{−n/2}·(1 + |d_k|²/(D·V_k))^{−(n+D)/2}
+//
+// of which the kernel of the paper, (|d_k|² + σ²·D)^{−(n+D)/2}, is the case c_k = 0. Components of other variances keep the formulas of x̂_0
+// and ε̂ if their spread shares its χ² with the noise, as [Mixture.Sample] has it: x_0 and ε are then jointly Student's. As D grows all of it
+// tends to the Gaussian as 1/D. The score stays −ε̂/σ, as the ODE has it; it is no longer the gradient of the log-density.
+//
+// Its parameters as a [Field] are "means" [K, n], "weights" [K] and "variances" [K], the same numbers as the fields:
 // gradients with respect to weights are of weights as given (positive, any sum), not of their logarithms.
 type Mixture struct {
 	Weights   []float64   // one a component, above 0; any sum
 	Means     [][]float64 // one vector a component
 	Variances []float64   // one a component, 0 or more
+	D         float64     // the extra dimensions of PFGM++, 1 or more; 0 means no end of them, which is Gaussian
 }
 
 // Dim is the number of elements of one sample.
@@ -55,6 +65,9 @@ func (m Mixture) check() error {
 	if err := checkPositive("Weights", m.Weights); err != nil {
 		return err
 	}
+	if m.D != 0 && !(m.D >= 1 && finite(m.D)) {
+		return fmt.Errorf("exact: Mixture.D is %v; want 1 or more extra dimensions, or 0 for Gaussian noise", m.D)
+	}
 	return checkVariances("Variances", m.Variances)
 }
 
@@ -63,7 +76,7 @@ func (m Mixture) kernel() (kernel, error) {
 		return nil, err
 	}
 	n := len(m.Means)
-	scratch := make([]float64, 8*n)
+	scratch := make([]float64, 9*n)
 	cut := func() []float64 {
 		s := scratch[:n:n]
 		scratch = scratch[n:]
@@ -71,17 +84,18 @@ func (m Mixture) kernel() (kernel, error) {
 	}
 	k := &mixture{
 		n:       m.Dim(),
+		extra:   m.D,
 		means:   slices.Concat(m.Means...),
 		weights: slices.Clone(m.Weights), variances: slices.Clone(m.Variances),
 		logWeights: cut(), marginal: cut(), gain: cut(), base: cut(),
-		share: cut(), square: cut(), slope: cut(), dgain: cut(),
+		share: cut(), square: cut(), pull: cut(), slope: cut(), dgain: cut(),
 	}
 	k.refresh()
 	return k, nil
 }
 
 // PosteriorVariance writes Var(x_0 | x_t) of each element of each sample to dst: the mean of the components' variances
-// c_k·σ²/V_k and the variance of their means.
+// c_k·σ²/V_k and the variance of their means. With D the former are (D + |d_k|²/V_k)/(D+n−2) times as great.
 func (m Mixture) PosteriorVariance(dst, x []float64, at ode.Point) error {
 	kn, err := preparedAt(m, at, ode.Data)
 	if err != nil {
@@ -97,6 +111,9 @@ func (m Mixture) PosteriorVariance(dst, x []float64, at ode.Point) error {
 		clear(dst[:n])
 		for j, r := range k.share {
 			within := k.variances[j] * (at.Sigma / k.marginal[j]) * at.Sigma
+			if k.extra != 0 {
+				within *= (k.extra + k.square[j]/k.marginal[j]) / (k.extra + float64(k.n) - 2)
+			}
 			for i, mean := range k.mean(j) {
 				diff := mean + k.gain[j]*(x[i]-at.Alpha*mean) - data[i]
 				dst[i] += r * (within + diff*diff)
@@ -120,7 +137,13 @@ func (m Mixture) LogDensity(x []float64, at ode.Point) (float64, error) {
 	for _, w := range k.weights {
 		total += w
 	}
-	return k.shares(x) - math.Log(total) - float64(k.n)/2*math.Log(2*math.Pi), nil
+	n := float64(k.n)
+	if d := k.extra; d != 0 {
+		above, _ := math.Lgamma((n + d) / 2)
+		below, _ := math.Lgamma(d / 2)
+		return k.shares(x) - math.Log(total) + above - below - n/2*math.Log(math.Pi*d), nil
+	}
+	return k.shares(x) - math.Log(total) - n/2*math.Log(2*math.Pi), nil
 }
 
 // Sample fills dst with exact samples of x_t = α·x_0 + σ·ε, one after the other. The i-th depends on seed and i alone,
@@ -135,7 +158,7 @@ func (m Mixture) Sample(dst []float64, at ode.Point, seed uint64) error {
 		total += w
 		upto[i] = total
 	}
-	return sample(dst, m.Dim(), at, seed, func(x0 []float64, uniform float64) {
+	return sample(dst, m.Dim(), at, seed, m.D, func(x0 []float64, uniform float64) {
 		j := 0
 		for j < len(upto)-1 && uniform*total >= upto[j] {
 			j++
@@ -149,14 +172,15 @@ func (m Mixture) Sample(dst []float64, at ode.Point, seed uint64) error {
 
 type mixture struct {
 	n                         int
+	extra                     float64
 	means, weights, variances []float64
 	logWeights                []float64
 	c                         coefficients
 
-	// V_k, P_k = (A·α·c_k + B·σ)/V_k, log w_k − D/2·log V_k: of the present time.
+	// V_k, P_k = (A·α·c_k + B·σ)/V_k, log w_k − n/2·log V_k: of the present time.
 	marginal, gain, base []float64
-	// r_k, |d_k|², and scratch: of the present sample.
-	share, square, slope, dgain []float64
+	// r_k, |d_k|², −2 ∂(log r_k)/∂|d_k|² but for the normalization, and scratch: of the present sample.
+	share, square, pull, slope, dgain []float64
 }
 
 func (k *mixture) dim() int { return k.n }
@@ -192,7 +216,7 @@ func (k *mixture) prepare(c coefficients) error {
 	return nil
 }
 
-// shares computes r_k and |d_k|² and returns log Σ w_k·V_k^{−D/2}·exp(−|d_k|²/2V_k).
+// shares computes r_k, |d_k|² and pull, and returns log Σ w_k·V_k^{−n/2}·exp(−|d_k|²/2V_k), or that with Student's tails.
 func (k *mixture) shares(x []float64) float64 {
 	top := math.Inf(-1)
 	for j := range k.share {
@@ -202,7 +226,15 @@ func (k *mixture) shares(x []float64) float64 {
 			square += d * d
 		}
 		k.square[j] = square
-		l := k.base[j] - square/(2*k.marginal[j])
+		l := k.base[j]
+		if v := k.marginal[j]; k.extra == 0 {
+			l -= square / (2 * v)
+			k.pull[j] = 1 / v
+		} else {
+			tails := float64(k.n) + k.extra
+			l -= tails / 2 * math.Log1p(square/(k.extra*v))
+			k.pull[j] = tails / (k.extra*v + square)
+		}
 		k.share[j] = l
 		top = max(top, l)
 	}
@@ -250,7 +282,7 @@ func (k *mixture) jvp(dst, x []float64, d *direction) {
 		for i, mean := range k.mean(j) {
 			inner += (x[i] - c.alpha*mean) * k.diffRate(i, j, mean, d)
 		}
-		slope := (k.square[j]/v-float64(k.n))*dmarginal/(2*v) - inner/v
+		slope := (k.square[j]*k.pull[j]-float64(k.n))*dmarginal/(2*v) - inner*k.pull[j]
 		if p := d.params[1]; p != nil {
 			slope += p[j] / k.weights[j]
 		}
@@ -306,7 +338,7 @@ func (k *mixture) vjp(g *gradient, cotangent, x []float64) {
 		v, variance := k.marginal[j], k.variances[j]
 		ulogit := r * (k.slope[j] - average)
 		ugain := r * k.dgain[j] / v // of the numerator of the gain
-		umarginal := ulogit*(k.square[j]/v-float64(k.n))/(2*v) - ugain*k.gain[j]
+		umarginal := ulogit*(k.square[j]*k.pull[j]-float64(k.n))/(2*v) - ugain*k.gain[j]
 		g.rate.alpha += c.data*variance*ugain + 2*c.alpha*variance*umarginal
 		g.rate.sigma += 2 * c.sigma * umarginal
 		g.rate.data += c.alpha * variance * ugain
@@ -317,7 +349,7 @@ func (k *mixture) vjp(g *gradient, cotangent, x []float64) {
 		if p := g.params[2]; p != nil {
 			p[j] += c.alpha * (c.alpha*umarginal + c.data*ugain)
 		}
-		onCotangent, onDiff := r*k.gain[j], -ulogit/v
+		onCotangent, onDiff := r*k.gain[j], -ulogit*k.pull[j]
 		for i, mean := range k.mean(j) {
 			udiff := onCotangent*cotangent[i] + onDiff*(x[i]-c.alpha*mean)
 			if g.x != nil {

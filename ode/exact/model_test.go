@@ -28,6 +28,17 @@ func mixture5() Mixture {
 	}
 }
 
+// heavy is mixture5 with the noise of PFGM++, of a fractional D to find whatever takes it for a whole number.
+func heavy() Mixture {
+	m := mixture5()
+	m.D = 3.5
+	return m
+}
+
+func dataset() Mixture {
+	return Mixture{Weights: []float64{1, 2, 1, 1}, Means: [][]float64{{1, -1, .5}, {0, .3, -.6}, {-1, 1, 1}, {.4, .4, 2}}, Variances: make([]float64, 4), D: 2}
+}
+
 func gaussian3() Gaussian {
 	return Gaussian{Mean: []float64{.5, -1, 2}, Variance: []float64{.25, 2, 9}}
 }
@@ -45,6 +56,8 @@ func models() []named {
 		{"mixture with a point mass", mixture5()},
 		{"bumped, one variance", Bumped{Gaussian{Mean: []float64{.5, -1, 2, 0}, Variance: []float64{.7}}, .4, 1.5}},
 		{"bumped, a variance an element", Bumped{gaussian3(), -.3, 2}},
+		{"mixture with Student's tails", heavy()},
+		{"a data set in PFGM++", dataset()},
 	}
 }
 
@@ -374,6 +387,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"weight 0 has no logarithm", Mixture{Weights: []float64{0}, Means: [][]float64{{1}}, Variances: one}, "Weights[0] is 0"},
 		{"weight not a number", Mixture{Weights: []float64{nan}, Means: [][]float64{{1}}, Variances: one}, "Weights[0] is NaN"},
 		{"negative variance", Mixture{Weights: one, Means: [][]float64{{1}}, Variances: []float64{-.1}}, "Variances[0] is -0.1"},
+		{"less than one dimension", Mixture{Weights: one, Means: [][]float64{{1}}, Variances: one, D: .5}, "Mixture.D is 0.5"},
+		{"dimensions without end", Mixture{Weights: one, Means: [][]float64{{1}}, Variances: one, D: inf}, "or 0 for Gaussian noise"},
 		{"bump on a point", Bumped{Gaussian: Gaussian{Mean: one, Variance: []float64{0}}}, "Variance[0] is 0"},
 		{"amplitude", Bumped{Gaussian{Mean: one, Variance: one}, nan, 1}, "Amplitude[0] is NaN"},
 		{"frequency", Bumped{Gaussian{Mean: one, Variance: one}, 1, inf}, "Frequency[0] is +Inf"},
