@@ -22,8 +22,8 @@ import (
 //
 // Cost: up to 2·Depth values are made for one, in scratch of four samples that each draw allocates.
 //
-// Errors: an interval outside of [0, Span], shorter than the tree can tell, or going up in time, since what a solver adds there, such as the
-// churn of [ChurnRK], is no part of the path back.
+// Errors: an interval outside of [0, Span], shorter than the tree can tell, or not going down in time, since what a solver adds there, such as
+// the churn of [ChurnRK] or a Langevin step, is no part of the path back.
 //
 // Source: Li, Wong, Chen, Duvenaud 2020, arXiv 2001.01328 (the tree); Kidger, Foster, Li, Lyons 2021, arXiv 2105.13493. Differs from them: what
 // lies inside the last interval of the tree is drawn too, not interpolated, so that variances are right.
@@ -51,7 +51,7 @@ func (w Brownian[T]) Draw(dst []T, c DrawCall) error {
 		return fmt.Errorf("ode: Brownian: draw %d for %d samples from %d on in %d values", c.Index, c.Batch, w.First, len(dst))
 	case !(span > 0) || math.IsInf(span, 0) || depth < 1 || depth > 50:
 		return fmt.Errorf("ode: Brownian: Span is %v and Depth %d; a Span is positive and finite, a Depth between 1 and 50", w.Span, w.Depth)
-	case c.From < c.To:
+	case c.From <= c.To:
 		return fmt.Errorf("ode: Brownian: draw %d goes from t = %v up to %v, which is not along the path; use a Seed", c.Index, c.From, c.To)
 	case !(c.To >= 0 && c.From <= span):
 		return fmt.Errorf("ode: Brownian: draw %d goes from t = %v to %v, outside of the path's [0, %v]; set Span", c.Index, c.From, c.To, span)

@@ -142,7 +142,7 @@ func TestMisuseOfBrownianIsNamed(t *testing.T) {
 		{"up to 0.5, which is not along the path; use a Seed", ode.Brownian[float64]{}, ode.DrawCall{Batch: 1, From: .2, To: .5}},
 		{"outside of the path's [0, 1]; set Span", ode.Brownian[float64]{}, ode.DrawCall{Batch: 1, From: 80, To: .5}},
 		{"set Depth above 4", ode.Brownian[float64]{Depth: 4}, ode.DrawCall{Batch: 1, From: .51, To: .505}},
-		{"less than the", ode.Brownian[float64]{}, ode.DrawCall{Batch: 1, From: .3, To: .3}},
+		{"up to 0.3, which is not along the path", ode.Brownian[float64]{}, ode.DrawCall{Batch: 1, From: .3, To: .3}},
 	} {
 		require.ErrorContains(t, c.w.Draw(make([]float64, 3), c.call), c.want)
 	}

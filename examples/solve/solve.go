@@ -435,7 +435,7 @@ func (silence[T]) Draw(dst []T, _ ode.DrawCall) error {
 	return nil
 }
 
-// source is the noise of a plan. A seed is a path, so that more steps follow the same one; only churn, which goes up in time, cannot have one.
+// source is the noise of a plan. A seed is a path, so that more steps follow the same one; only churn and Langevin steps, which do not go down in time, cannot have one.
 func source[T ode.Float](p *problem, plan *ode.Plan) ode.NoiseSource[T] {
 	switch {
 	case p.seed != nil:
@@ -444,7 +444,7 @@ func source[T ode.Float](p *problem, plan *ode.Plan) ode.NoiseSource[T] {
 			span = hi
 		}
 		for _, in := range plan.Code {
-			if in.Op == ode.Draw && in.From < in.To {
+			if in.Op == ode.Draw && in.From <= in.To {
 				return ode.Seed[T]{Key: *p.seed}
 			}
 		}

@@ -46,6 +46,8 @@ func natives() []native {
 			"published": {"false", "order 3 with half the second derivative, as released"}}},
 		{"ancestral", ode.Ancestral{}, "2S ancestral, with noise DPM2 ancestral", nil},
 		{"euler-maruyama", ode.EulerMaruyama{}, "Euler-Maruyama: Euler's step in time for the SDE", about{"eta": {"1", "η, noise in shares of that of the reverse process"}}},
+		{"predictor-corrector", ode.PredictorCorrector{}, "a solver of single steps with Langevin steps at the knots", about{
+			"of": {"euler-maruyama", "the solver"}, "corrections": {"1", "Langevin steps a knot"}, "snr": {"0.16", "r; their step is 2 (r σ)²"}}},
 		{"unipc", ode.UniPC{}, "UniPC: predicts, asks the network, corrects with the answer", about{
 			"order": {"2", "1 to 4; that of the corrected state is one more"}, "published": {"false", "the corrector of vary as released, of order 1"}}},
 		{"dpmv3", ode.DPMv3{}, "DPM-Solver-v3; needs statistics", about{
