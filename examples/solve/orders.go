@@ -71,6 +71,7 @@ func variants() (all []variant) {
 	add("dpmpp-sde", `"order":1`, `"order":2`, `"order":2,"correction":"taylor"`, `"order":2,"eta":0.5`, `"order":3`, `"order":3,"eta":0.5`,
 		`"order":3,"published":true,"eta":0.5`, `"single":true`, `"single":true,"eta":0.5`)
 	add("euler-maruyama", "", `"eta":0.5`)
+	add("predictor-corrector", "")
 	add("ancestral", "", `"eta":0.5`, `"noise":true`, `"noise":true,"eta":0.5`)
 	add("unipc", each(order(1, 2, 3, 4), []string{"", `"b":"b1"`, `"b":"vary"`, `"noise":true`})...)
 	add("unipc", each(order(1, 2, 3, 4), []string{`"no-corrector":true`})...)
