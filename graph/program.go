@@ -1,12 +1,10 @@
 package graph
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -30,20 +28,22 @@ type Program[T Float] struct {
 	names   map[string]int // inputs by name → position in inputs
 	outs    []int
 	copies  []int // outputs that must be copied: −1, or the value they are copied from
+	at      []int // by value index: its place in the arena, or −1
 	arena   []T
 	scratch []T
 	owned   int // elements of outputs that no caller gave
-	live    int // largest number of elements alive at once
+	live    int // largest number of elements of the arena alive at once
 	busy    atomic.Bool
 }
 
 // value is what compiling knows of a node.
 type value struct {
-	node   *Node
-	size   int
-	group  int // values that share a buffer
-	input  bool
-	output bool
+	node    *Node
+	size    int
+	input   bool
+	output  bool // written where the caller reads it
+	view    bool // of another value
+	library bool // the result of a library op, which lives where that op likes
 }
 
 type step[T Float] struct {
@@ -57,14 +57,6 @@ type step[T Float] struct {
 	scratch int
 	flops   int64
 	name    string
-}
-
-// group is a buffer: one value, or several that share it.
-type group struct {
-	size, first, last int // steps at which it is first written and last read
-	offset            int
-	pinned            bool // lives outside the arena: an input, or an output
-	shared            bool // read by a library op, which may keep a reference
 }
 
 // Compile plans a program for the given outputs, whose order is kept. Inputs are the leaves they depend on; bind each
@@ -129,17 +121,28 @@ func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 			}
 			s.boxed = make([]gorgonia.Value, len(in))
 		}
+		v.view, v.library = s.view, s.lib != nil
 		p.values = append(p.values, v)
 		p.steps = append(p.steps, s)
 		kernels = append(kernels, k)
 	}
-	p.vals = make([][]T, len(p.values))
-	p.boxed, p.let = make([]gorgonia.Value, len(p.values)), make([]gorgonia.Value, len(p.values))
 	p.outs, p.copies = make([]int, len(outs)), make([]int, len(outs))
 	for i, o := range outs {
-		p.outs[i], p.copies[i] = index[o], -1
+		p.outs[i] = index[o]
 	}
-	p.plan(kernels, sharing)
+	p.lay(kernels, sharing)
+	p.vals = make([][]T, len(p.values))
+	p.boxed, p.let = make([]gorgonia.Value, len(p.values)), make([]gorgonia.Value, len(p.values))
+	n := 0
+	for _, s := range p.steps {
+		n = max(n, s.scratch)
+	}
+	p.scratch = aligned[T](n)
+	for i, v := range p.values {
+		if at := p.at[i]; at >= 0 {
+			p.vals[i] = p.arena[at : at+v.size : at+v.size]
+		}
+	}
 	return p, nil
 }
 
@@ -148,159 +151,6 @@ func kernelOf[T Float](k Kernel) func(dst []T, src [][]T, scratch []T) {
 		return f
 	}
 	return any(k.F64).(func(dst []T, src [][]T, scratch []T))
-}
-
-// plan decides which values share a buffer and where in the arena each buffer lies.
-func (p *Program[T]) plan(kernels []Kernel, sharing bool) {
-	groups := make([]group, len(p.values))
-	for i := range p.values {
-		p.values[i].group = i
-		groups[i] = group{size: p.values[i].size, first: -1, last: -1, pinned: p.values[i].input}
-	}
-	for t, s := range p.steps {
-		for _, i := range s.in {
-			groups[i].last = t
-			groups[i].shared = groups[i].shared || s.lib != nil
-		}
-		groups[s.out].first = t
-		groups[s.out].last = max(groups[s.out].last, t)
-	}
-	// An output is written where the caller reads it, unless it is an input, or asked for twice.
-	first := map[int]int{}
-	for i, v := range p.outs {
-		if _, twice := first[v]; twice || p.values[v].input || p.isView(v) || p.isLibrary(v) {
-			p.copies[i] = v
-			groups[v].last = len(p.steps)
-			p.values = append(p.values, value{node: p.values[v].node, size: p.values[v].size, output: true, group: len(groups)})
-			p.vals = append(p.vals, nil)
-			groups = append(groups, group{size: p.values[v].size, pinned: true})
-			p.outs[i] = len(p.values) - 1
-			continue
-		}
-		first[v] = i
-		p.values[v].output = true
-		groups[v].pinned = true
-		groups[v].last = len(p.steps)
-	}
-	for t, s := range p.steps {
-		g := &groups[s.out]
-		switch {
-		case s.view:
-			from := p.values[s.in[0]].group
-			groups[from].last = max(groups[from].last, g.last)
-			groups[from].shared = groups[from].shared || g.shared
-			p.values[s.out].group = from
-		case sharing && !g.pinned && s.lib == nil:
-			for _, k := range kernels[t].InPlace {
-				from := p.values[s.in[k]].group
-				if f := &groups[from]; f.last == t && !f.pinned && !f.shared && f.size == g.size && !p.libraryGroup(from) && p.alone(s, k, from, kernels[t].InPlace) {
-					f.last = g.last
-					f.shared = g.shared
-					p.values[s.out].group = from
-					break
-				}
-			}
-		}
-	}
-	if !sharing {
-		for i := range groups {
-			groups[i].first, groups[i].last = 0, len(p.steps)
-		}
-	}
-	p.place(groups)
-	for i := range p.values {
-		v := &p.values[i]
-		g := groups[v.group]
-		if !v.output && !g.pinned && !p.libraryGroup(v.group) {
-			p.vals[i] = p.arena[g.offset : g.offset+v.size : g.offset+v.size]
-		}
-	}
-	n := 0
-	for _, s := range p.steps {
-		n = max(n, s.scratch)
-	}
-	p.scratch = aligned[T](n)
-}
-
-// alone reports whether no other source of a step lies in the buffer that it may overwrite, unless it may overwrite
-// that source too.
-func (p *Program[T]) alone(s step[T], k, buffer int, inPlace []int) bool {
-	for j, v := range s.in {
-		if j != k && p.values[v].group == buffer && !slices.Contains(inPlace, j) {
-			return false
-		}
-	}
-	return true
-}
-
-func (p *Program[T]) isView(v int) bool {
-	for _, s := range p.steps {
-		if s.out == v {
-			return s.view
-		}
-	}
-	return false
-}
-
-func (p *Program[T]) isLibrary(v int) bool {
-	op := p.values[v].node.Op()
-	if op == nil || p.values[v].output {
-		return false
-	}
-	_, ours := op.(*adapter)
-	return !ours
-}
-
-func (p *Program[T]) libraryGroup(g int) bool { return p.isLibrary(g) }
-
-// place gives every buffer an offset, largest first, at the lowest place free over its whole life.
-func (p *Program[T]) place(groups []group) {
-	var pending []int
-	used := map[int]bool{}
-	for i := range p.values {
-		g := p.values[i].group
-		if !used[g] && !groups[g].pinned && !p.libraryGroup(g) {
-			used[g] = true
-			if groups[g].shared {
-				groups[g].last = len(p.steps)
-			}
-			pending = append(pending, g)
-		}
-	}
-	slices.SortStableFunc(pending, func(a, b int) int { return cmp.Compare(groups[b].size, groups[a].size) })
-	const align = 16
-	var placed []int // by offset
-	total := 0
-	for _, g := range pending {
-		b := &groups[g]
-		size := (b.size + align - 1) / align * align
-		at := 0
-		for _, q := range placed {
-			o := groups[q]
-			if o.last < b.first || b.last < o.first {
-				continue
-			}
-			if at+size <= o.offset {
-				break
-			}
-			at = max(at, o.offset+(o.size+align-1)/align*align)
-		}
-		b.offset = at
-		total = max(total, at+size)
-		i, _ := slices.BinarySearchFunc(placed, at, func(q, at int) int { return cmp.Compare(groups[q].offset, at) })
-		placed = slices.Insert(placed, i, g)
-	}
-	p.arena = aligned[T](total)
-	delta := make([]int, len(p.steps)+2)
-	for _, g := range pending {
-		delta[groups[g].first] += groups[g].size
-		delta[groups[g].last+1] -= groups[g].size
-	}
-	now := 0
-	for _, d := range delta {
-		now += d
-		p.live = max(p.live, now)
-	}
 }
 
 // aligned returns n elements that begin at a cache line.
@@ -491,6 +341,7 @@ type Stats struct {
 	Steps   int   // ops run
 	Library int   // of them, ops of Gorgonia, which allocate
 	Bytes   int64 // owned: arena, scratch, and outputs that are not bound to the caller's slices
+	Arena   int64 // of them, the buffers of inner values
 	Live    int64 // the largest total of inner values alive at once, in bytes: what the arena must hold at least
 	FLOPs   int64 // floating-point operations of the products
 }
@@ -499,7 +350,7 @@ type Stats struct {
 func (p *Program[T]) Stats() Stats {
 	var x T
 	size := int64(unsafe.Sizeof(x))
-	s := Stats{Steps: len(p.steps), Live: int64(p.live) * size, Bytes: int64(len(p.arena)+len(p.scratch)+p.owned) * size}
+	s := Stats{Steps: len(p.steps), Live: int64(p.live) * size, Arena: int64(len(p.arena)) * size, Bytes: int64(len(p.arena)+len(p.scratch)+p.owned) * size}
 	for _, t := range p.steps {
 		if t.lib != nil {
 			s.Library++

@@ -197,28 +197,6 @@ func bindRandom[T Float](t *testing.T, p *Program[T]) {
 	}
 }
 
-func TestArenaIsBarelyMoreThanWhatIsAlive(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		build func() (*Builder, []*Node)
-	}{
-		{"transformer block", func() (*Builder, []*Node) { return block[float32](8, 16, 32) }},
-		{"odd transformer block", func() (*Builder, []*Node) { return block[float32](3, 17, 44) }},
-		{"perceptron of 3 layers", func() (*Builder, []*Node) { return perceptron[float32](3, 64, 64) }},
-		{"perceptron of 20 layers", func() (*Builder, []*Node) { return perceptron[float32](20, 16, 32) }},
-	} {
-		b, outs := c.build()
-		require.NoError(t, b.Err())
-		p, err := Compile[float32](outs...)
-		require.NoError(t, err)
-		arena := int64(len(p.arena)) * 4
-		live := p.Stats().Live
-		t.Logf("%s: %d steps, alive %d bytes, arena %d, %.3f", c.name, p.Stats().Steps, live, arena, float64(arena)/float64(live))
-		require.GreaterOrEqual(t, arena, live, c.name)
-		require.LessOrEqual(t, float64(arena), 1.05*float64(live), c.name)
-	}
-}
-
 func TestRunsDoNotAllocate(t *testing.T) {
 	b, outs := block[float32](2, 5, 16)
 	require.NoError(t, b.Err())
