@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/ebb-go/ebb/internal/kernels"
 	"github.com/ebb-go/ebb/internal/parallel"
@@ -38,6 +39,14 @@ type Cell[T Float] struct {
 	job      job[T]
 	run      func(worker, i int)
 	busy     atomic.Bool
+	watched  time.Time    // when the watch began, or zero
+	shared   []sharedWork // while watched
+}
+
+// sharedWork is what [Cell.Share] has measured of one name, by worker.
+type sharedWork struct {
+	name string
+	by   []OpProfile
 }
 
 type kind uint8
@@ -63,6 +72,7 @@ type variant[T Float] struct {
 	nodes    []*Node // outputs of the programs
 	bind     []binding
 	zero     []bool        // for each output, that it is exactly zero
+	adds     []bool        // for each output, that its op adds it to the caller's gradient of a weight
 	out      []binding     // what each output is
 	programs []*Program[T] // one a worker
 }
@@ -99,7 +109,7 @@ type job[T Float] struct {
 	rest   *variant[T]
 	shards int64
 	next   atomic.Int64 // the next shard nobody has taken
-	turn   atomic.Int64 // the next shard whose weight gradients are to be added
+	queue  queue        // for adding to the gradients of the weights, in the order of the shards
 	err    atomic.Pointer[error]
 }
 
@@ -135,6 +145,7 @@ func NewCell[T Float](m Model, w *Weights[T], options ...CellOption) (*Cell[T], 
 	}
 	c := &Cell[T]{model: m, spec: spec, weights: w, pool: parallel.New(o.workers), asked: make([]bool, len(spec.Weights))}
 	c.run = c.work
+	c.job.queue.next = make([]atomic.Int64, len(spec.Weights))
 	// Building once tells at once what is wrong with the network.
 	if _, err := build[T](m, 1, 0, 0); err != nil {
 		c.pool.Close()
@@ -169,6 +180,84 @@ func (c *Cell[T]) Bytes() int64 {
 		}
 	}
 	return n
+}
+
+// Share calls f(worker, i) for every i in [0, n) on the Cell's workers: what is to be done beside the network by the same cores.
+// Calls of one worker never overlap. The name is for a [Profile].
+func (c *Cell[T]) Share(name string, n int, f func(worker, i int)) error {
+	if !c.busy.CompareAndSwap(false, true) {
+		return fmt.Errorf("cell: %w", ErrBusy)
+	}
+	defer c.busy.Store(false)
+	if !c.watched.IsZero() {
+		f = c.measured(name, f)
+	}
+	return c.pool.Run(n, f)
+}
+
+// measured is f with its time taken.
+func (c *Cell[T]) measured(name string, f func(worker, i int)) func(worker, i int) {
+	k := slices.IndexFunc(c.shared, func(s sharedWork) bool { return s.name == name })
+	if k < 0 {
+		k = len(c.shared)
+		c.shared = append(c.shared, sharedWork{name, make([]OpProfile, c.pool.Workers())})
+	}
+	by := c.shared[k].by
+	return func(worker, i int) {
+		began := time.Now()
+		f(worker, i)
+		by[worker].tally(time.Since(began))
+	}
+}
+
+// Watch begins to measure each op of the calls to come, from zero, or stops to. Calls that are not watched cost nothing more.
+func (c *Cell[T]) Watch(on bool) error {
+	if !c.busy.CompareAndSwap(false, true) {
+		return fmt.Errorf("cell: %w", ErrBusy)
+	}
+	defer c.busy.Store(false)
+	c.shared, c.watched = nil, time.Time{}
+	if on {
+		c.watched = time.Now()
+	}
+	for _, v := range c.variants {
+		for _, p := range v.programs {
+			if p == nil {
+				continue
+			}
+			if err := p.Watch(on); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Profile says what has been measured, all programs and workers together. While nothing is watched it has no times.
+func (c *Cell[T]) Profile() Profile {
+	r := Profile{Programs: c.Stats(), Bytes: c.Bytes()}
+	if c.watched.IsZero() {
+		return r
+	}
+	r.Wall, r.Busy = time.Since(c.watched), make([]time.Duration, c.pool.Workers())
+	index := map[string]int{}
+	for _, v := range c.variants {
+		for w, p := range v.programs {
+			if p != nil {
+				r.Busy[w] += p.record(&r, index)
+			}
+		}
+	}
+	for _, s := range c.shared {
+		for w, o := range s.by {
+			if o.Op = s.name; o.Count > 0 {
+				r.Busy[w] += o.Time
+				r.add(o, index)
+			}
+		}
+	}
+	r.sort()
+	return r
 }
 
 // Stats describes every program compiled so far, one worker's each.
@@ -211,7 +300,7 @@ func (c *Cell[T]) do(k kind, batch int, v, d *Values[T]) error {
 	j := &c.job
 	j.v, j.d, j.batch, j.full, j.rest = v, d, batch, nil, nil
 	j.next.Store(0)
-	j.turn.Store(0)
+	j.queue.reset()
 	j.err.Store(nil)
 	var err error
 	if batch >= c.spec.Shard {
@@ -349,6 +438,7 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 			if bind, err = c.write(v); err != nil {
 				return err
 			}
+			v.adds = make([]bool, len(v.out))
 		}
 		var live []*Node
 		for _, n := range v.nodes {
@@ -364,27 +454,38 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 			return err
 		}
 		v.programs[w] = p
+		p.queue = &c.job.queue
+		if !c.watched.IsZero() {
+			if err := p.Watch(true); err != nil {
+				return err
+			}
+		}
 		k := 0
 		for o, what := range v.out {
 			if v.zero[o] {
 				continue
 			}
 			if what.role == roleWeightTangent {
-				p.own(k) // now, and not when the worker has its first shard: Bytes is the same after every call
+				if v.adds[o] = p.adding(k, what.i); !v.adds[o] {
+					p.own(k) // now, and not when the worker has its first shard: Bytes is the same after every call
+				}
 			}
 			k++
-		}
-		if w > 0 {
-			continue
 		}
 		for _, i := range p.inputs {
 			what, ok := bind[p.values[i].node]
 			if !ok {
-				return fmt.Errorf("graph: the network depends on input %q, which its Spec does not list", p.values[i].node.Name())
+				return fmt.Errorf("graph: the network depends on input %q, which its Spec does not list", p.values[i].name)
 			}
-			v.bind = append(v.bind, what)
+			if w == 0 {
+				v.bind = append(v.bind, what)
+			}
 		}
 	}
+	for _, p := range v.programs {
+		p.forget() // now that all are made: a graph is as large as a small arena
+	}
+	v.nodes = nil
 	return nil
 }
 
@@ -505,26 +606,17 @@ func (c *Cell[T]) shard(worker, i int) {
 	if j.batch-from < c.spec.Shard {
 		v = j.rest
 	}
-	err := c.runShard(v, worker, from)
+	err := c.runShard(v, worker, i, from)
 	if err != nil {
 		c.fail(err)
-	}
-	if v.kind != pullback || !slices.Contains(v.weights, true) {
 		return
 	}
-	// Weight gradients are added in the order of the shards, whoever computed them.
-	for j.turn.Load() != int64(i) {
-		runtime.Gosched()
+	if v.kind == pullback {
+		c.addWeights(v, worker, int64(i))
 	}
-	if j.err.Load() == nil {
-		c.addWeights(v, worker)
-	}
-	j.turn.Add(1)
 }
 
-func (c *Cell[T]) fail(err error) { c.job.err.CompareAndSwap(nil, &err) }
-
-func (c *Cell[T]) runShard(v *variant[T], worker, from int) error {
+func (c *Cell[T]) runShard(v *variant[T], worker, shard, from int) error {
 	p := v.programs[worker]
 	for k, what := range v.bind {
 		if err := p.BindAt(k, c.slice(what, from, v.size)); err != nil {
@@ -540,7 +632,7 @@ func (c *Cell[T]) runShard(v *variant[T], worker, from int) error {
 				clear(dst)
 			}
 			continue
-		case what.role != roleWeightTangent:
+		case what.role != roleWeightTangent || v.adds[o]:
 			if err := p.BindOutput(k, dst); err != nil {
 				return err
 			}
@@ -550,7 +642,13 @@ func (c *Cell[T]) runShard(v *variant[T], worker, from int) error {
 	if p == nil {
 		return nil
 	}
+	p.number = int64(shard)
 	return p.Run()
+}
+
+func (c *Cell[T]) fail(err error) {
+	c.job.err.CompareAndSwap(nil, &err)
+	c.job.queue.broken.Store(true)
 }
 
 // slice is the part of the caller's data that belongs to a shard.
@@ -591,15 +689,21 @@ func tap[T Float](taps []ode.Tap[T], name string) []T {
 	return nil
 }
 
-func (c *Cell[T]) addWeights(v *variant[T], worker int) {
+// addWeights adds those gradients of a shard that their ops did not add themselves.
+func (c *Cell[T]) addWeights(v *variant[T], worker int, shard int64) {
 	k := 0
 	for o, what := range v.out {
-		if v.zero[o] {
-			continue
+		if what.role == roleWeightTangent && !v.adds[o] {
+			if !c.job.queue.enter(what.i, shard) {
+				return
+			}
+			if !v.zero[o] {
+				kernels.Axpy(c.slice(what, 0, 0), 1, v.programs[worker].Output(k))
+			}
+			c.job.queue.leave(what.i)
 		}
-		if what.role == roleWeightTangent {
-			kernels.Axpy(c.job.d.Weights[c.spec.Weights[what.i].Name], 1, v.programs[worker].Output(k))
+		if !v.zero[o] {
+			k++
 		}
-		k++
 	}
 }

@@ -10,8 +10,8 @@
 // [Builder.Gradient] adds reverse-mode derivatives to the graph, [Builder.Tangent] forward-mode ones. They are nodes like
 // all others and can be differentiated again. [CheckGradient] compares them with differences.
 //
-// [Compile] makes a [Program] of the nodes one wants: only what they depend on is computed, buffers are shared by
-// liveness, and a run allocates nothing. Bind slices to inputs, run, read outputs.
+// [Compile] makes a [Program] of the nodes one wants: only what they depend on is computed, in an order that keeps little
+// alive, buffers are shared by liveness, and a run allocates nothing. Bind slices to inputs, run, read outputs.
 //
 //	Builder → Ops → Program
 //
@@ -20,6 +20,8 @@
 // among its workers in shards, and a [Field] makes of it what the solvers of package ode call.
 //
 //	Model + Weights → Cell → Field
+//
+// Both say where their time goes when asked, op by op, and what memory they own: [Cell.Watch] and [Cell.Profile].
 //
 // # An op of one's own
 //

@@ -50,6 +50,10 @@ type Kernel struct {
 	InPlace []int // sources whose buffer dst may be
 	View    bool  // the result is source 0 under another shape: nothing is computed
 	FLOPs   int64 // floating-point operations, as far as they dominate
+
+	// The same, adding to dst; only ops that make gradients of weights have them, which are sums over shards.
+	add32 func(dst []float32, src [][]float32, scratch []float32)
+	add64 func(dst []float64, src [][]float64, scratch []float64)
 }
 
 // adapter makes an Op a Gorgonia op. Its id enters the hash, so that no two nodes are merged.

@@ -178,9 +178,7 @@ func (o linear) VJP(b *Builder, want []bool, in []*Node, _, ct *Node) []*Node {
 		}
 	}
 	if len(in) == 3 && want[2] {
-		s := ct.Shape()
-		n := s[len(s)-1]
-		res[2] = b.Reshape(b.Sum(b.Reshape(ct, s.TotalSize()/n, n), 0), n)
+		res[2] = b.Apply(rowSum{}, ct)
 	}
 	return res
 }
@@ -194,12 +192,36 @@ func (o linear) JVP(b *Builder, in []*Node, out *Node, d []*Node) *Node {
 		parts = append(parts, b.Apply(o, in[0], d[1]))
 	}
 	if len(in) == 3 && d[2] != nil {
-		s := out.Shape()
-		n := s[len(s)-1]
-		row := b.Reshape(d[2], 1, n)
-		parts = append(parts, b.Reshape(b.Expand(row, 0, s.TotalSize()/n), s...))
+		parts = append(parts, b.repeatRow(d[2], out.Shape()))
 	}
 	return b.sum(parts)
+}
+
+// rowSum is the sum over all axes but the last, accumulated in float64: the gradient by a bias.
+type rowSum struct{}
+
+func (rowSum) String() string { return "rowSum" }
+func (rowSum) Shape(in []Shape) (Shape, error) {
+	return Shape{in[0][len(in[0])-1]}, nil
+}
+func (rowSum) Bind(in []Shape) Kernel {
+	rows, cols := rowsOf(in[0])
+	return Kernel{
+		F32: rowSumKernel[float32](rows, cols, false), F64: rowSumKernel[float64](rows, cols, false),
+		add32: rowSumKernel[float32](rows, cols, true), add64: rowSumKernel[float64](rows, cols, true)}
+}
+func rowSumKernel[T Float](rows, cols int, add bool) func(dst []T, src [][]T, _ []T) {
+	return func(dst []T, src [][]T, _ []T) { kernels.ColSum(dst, src[0], rows, cols, add) }
+}
+func (rowSum) VJP(b *Builder, _ []bool, in []*Node, _, ct *Node) []*Node {
+	return []*Node{b.repeatRow(ct, in[0].Shape())}
+}
+func (o rowSum) JVP(b *Builder, _ []*Node, _ *Node, d []*Node) *Node { return b.Apply(o, d[0]) }
+
+// repeatRow gives all rows of a shape the same elements.
+func (b *Builder) repeatRow(row *Node, s Shape) *Node {
+	n := s[len(s)-1]
+	return b.Reshape(b.Expand(b.Reshape(row, 1, n), 0, s.TotalSize()/n), s...)
 }
 
 func (contract) String() string { return "contract" }
@@ -215,15 +237,16 @@ func (contract) Bind(in []Shape) Kernel {
 	k, n := in[0][len(in[0])-1], in[1][len(in[1])-1]
 	m := in[0].TotalSize() / k
 	return Kernel{
-		F32: contractKernel[float32](m, n, k), F64: contractKernel[float64](m, n, k),
+		F32: contractKernel[float32](m, n, k, false), F64: contractKernel[float64](m, n, k, false),
+		add32: contractKernel[float32](m, n, k, true), add64: contractKernel[float64](m, n, k, true),
 		Scratch: max(kernels.GemmScratch[float32](true, false, k, n, m), kernels.GemmScratch[float64](true, false, k, n, m)),
 		FLOPs:   2 * int64(m) * int64(n) * int64(k),
 	}
 }
 
-func contractKernel[T Float](m, n, k int) func(dst []T, src [][]T, scratch []T) {
+func contractKernel[T Float](m, n, k int, add bool) func(dst []T, src [][]T, scratch []T) {
 	return func(dst []T, src [][]T, scratch []T) {
-		kernels.Gemm(true, false, k, n, m, src[0], k, src[1], n, dst, n, false, scratch)
+		kernels.Gemm(true, false, k, n, m, src[0], k, src[1], n, dst, n, add, scratch)
 	}
 }
 

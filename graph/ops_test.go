@@ -341,6 +341,16 @@ func cases() []opCase {
 		add(opCase{name: "linear transposed", reason: "the derivative by the input", shapes: [][]int{y, {5, 3}},
 			build: func(b *Builder, x []*Node) *Node { return b.Apply(linear{true}, x...) },
 			want:  func(x []array) array { return linearOf(x, true) }})
+		add(opCase{name: "rowSum", reason: "the derivative by the bias", shapes: [][]int{y},
+			build: func(b *Builder, x []*Node) *Node { return b.Apply(rowSum{}, x...) },
+			want: func(x []array) array {
+				return each([]int{3}, func(ix []int) (v float64) {
+					for r := range prod(lead) {
+						v += x[0].v[r*3+ix[0]]
+					}
+					return v
+				})
+			}})
 		add(opCase{name: "contract", reason: "the derivative by the weight", shapes: [][]int{x, y},
 			build: func(b *Builder, x []*Node) *Node { return b.Apply(contract{}, x...) },
 			want: func(x []array) array {

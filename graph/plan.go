@@ -62,7 +62,7 @@ func (p *Program[T]) copyOutputs() {
 		if p.copies[i] = -1; x.output || x.input || x.view || x.library {
 			p.copies[i] = v
 			p.outs[i] = len(p.values)
-			p.values = append(p.values, value{node: x.node, size: x.size, output: true})
+			p.values = append(p.values, value{node: x.node, shape: x.shape, size: x.size, output: true})
 			continue
 		}
 		x.output = true

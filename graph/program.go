@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"gorgonia.org/gorgonia"
@@ -14,6 +15,9 @@ import (
 
 // ErrBusy is returned when something that is not safe for concurrent use is used by two goroutines at once.
 var ErrBusy = errors.New("graph: already in use by another goroutine")
+
+// errTurn ends a program because another one that adds to the same outputs has failed.
+var errTurn = errors.New("graph: another shard failed")
 
 // A Program computes some nodes of a graph: only the nodes they depend on, in buffers planned beforehand by liveness,
 // without allocating. It is not safe for concurrent use and says so with [ErrBusy]; compile one a goroutine, or use a
@@ -34,11 +38,18 @@ type Program[T Float] struct {
 	owned   int // elements of outputs that no caller gave
 	live    int // largest number of elements of the arena alive at once
 	busy    atomic.Bool
+	watch   *watch
+
+	queue  *queue // where steps that add wait
+	number int64  // of this program in it
 }
 
 // value is what compiling knows of a node.
 type value struct {
-	node    *Node
+	node    *Node // nil in programs of a Cell, which let go of the graph
+	name    string
+	dtype   tensor.Dtype
+	shape   Shape
 	size    int
 	input   bool
 	output  bool // written where the caller reads it
@@ -48,6 +59,9 @@ type value struct {
 
 type step[T Float] struct {
 	run     func(dst []T, src [][]T, scratch []T)
+	add     func(dst []T, src [][]T, scratch []T) // or nil
+	adds    bool                                  // add is to be used, in turn
+	turn    int                                   // which is that of this output of the queue
 	lib     *library[T]
 	src     [][]T
 	boxed   []gorgonia.Value // sources of a library op that are not of type T
@@ -86,15 +100,14 @@ func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 		return nil, err
 	}
 	for _, n := range order(outs, nil) {
-		v := value{node: n, size: n.Shape().TotalSize()}
+		v := value{node: n, name: trimName(n.Name()), dtype: n.Dtype(), shape: n.Shape(), size: n.Shape().TotalSize()}
 		index[n] = len(p.values)
 		if n.Op() == nil {
 			v.input = true
-			name := trimName(n.Name())
-			if _, twice := p.names[name]; twice {
-				return nil, fmt.Errorf("graph: two inputs are named %q; give each a name of its own", name)
+			if _, twice := p.names[v.name]; twice {
+				return nil, fmt.Errorf("graph: two inputs are named %q; give each a name of its own", v.name)
 			}
-			p.names[name] = len(p.inputs)
+			p.names[v.name] = len(p.inputs)
 			p.inputs = append(p.inputs, len(p.values))
 			p.values = append(p.values, v)
 			continue
@@ -113,7 +126,7 @@ func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 		if op, ok := opOf(n); ok {
 			k = op.Bind(shapes(in))
 			s.view, s.scratch, s.flops = k.View, k.Scratch, k.FLOPs
-			s.run = kernelOf[T](k)
+			s.run, s.add = kernelOf[T](k.F32, k.F64), kernelOf[T](k.add32, k.add64)
 		} else {
 			var err error
 			if s.lib, err = newLibrary[T](n, in); err != nil {
@@ -146,11 +159,19 @@ func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 	return p, nil
 }
 
-func kernelOf[T Float](k Kernel) func(dst []T, src [][]T, scratch []T) {
-	if f, ok := any(k.F32).(func(dst []T, src [][]T, scratch []T)); ok {
+// kernelOf is the function of the element type.
+func kernelOf[T Float](f32 func(dst []float32, src [][]float32, scratch []float32), f64 func(dst []float64, src [][]float64, scratch []float64)) func(dst []T, src [][]T, scratch []T) {
+	if f, ok := any(f32).(func(dst []T, src [][]T, scratch []T)); ok {
 		return f
 	}
-	return any(k.F64).(func(dst []T, src [][]T, scratch []T))
+	return any(f64).(func(dst []T, src [][]T, scratch []T))
+}
+
+// forget lets go of the graph. Inputs must be bound then.
+func (p *Program[T]) forget() {
+	for i := range p.values {
+		p.values[i].node = nil
+	}
 }
 
 // aligned returns n elements that begin at a cache line.
@@ -169,7 +190,7 @@ func aligned[T Float](n int) []T {
 func (p *Program[T]) Inputs() []string {
 	names := make([]string, len(p.inputs))
 	for i, v := range p.inputs {
-		names[i] = trimName(p.values[v].node.Name())
+		names[i] = p.values[v].name
 	}
 	return names
 }
@@ -189,11 +210,11 @@ func (p *Program[T]) BindAt(i int, data []T) error {
 		return fmt.Errorf("graph: no input %d; there are %d", i, len(p.inputs))
 	}
 	v := p.inputs[i]
-	if t := p.values[v].node.Dtype(); t != dtype[T]() {
-		return fmt.Errorf("graph: input %q is %v; bind it with gorgonia.Let", p.values[v].node.Name(), t)
+	if t := p.values[v].dtype; t != dtype[T]() {
+		return fmt.Errorf("graph: input %q is %v; bind it with gorgonia.Let", p.values[v].name, t)
 	}
 	if len(data) != p.values[v].size {
-		return fmt.Errorf("graph: input %q of shape %v needs %d elements, got %d", p.values[v].node.Name(), p.values[v].node.Shape(), p.values[v].size, len(data))
+		return fmt.Errorf("graph: input %q of shape %v needs %d elements, got %d", p.values[v].name, p.values[v].shape, p.values[v].size, len(data))
 	}
 	p.vals[v], p.let[v] = data, nil
 	return nil
@@ -206,10 +227,21 @@ func (p *Program[T]) BindOutput(i int, data []T) error {
 	}
 	v := p.outs[i]
 	if len(data) != p.values[v].size {
-		return fmt.Errorf("graph: output %d of shape %v has %d elements, got %d", i, p.values[v].node.Shape(), p.values[v].size, len(data))
+		return fmt.Errorf("graph: output %d of shape %v has %d elements, got %d", i, p.values[v].shape, p.values[v].size, len(data))
 	}
 	p.vals[v] = data
 	return nil
+}
+
+// adding makes output i, if its op can, add to what it is bound to, when it is the turn of p.number at place turn of the queue.
+func (p *Program[T]) adding(i, turn int) bool {
+	for t := range p.steps {
+		if s := &p.steps[t]; s.out == p.outs[i] && s.add != nil {
+			s.adds, s.turn = true, turn
+			return true
+		}
+	}
+	return false
 }
 
 // own gives output i memory, unless it has some.
@@ -227,7 +259,7 @@ func (p *Program[T]) Output(i int) []T { return p.vals[p.outs[i]] }
 // of an op comes back as an error that names the op.
 func (p *Program[T]) Run() error { return p.run(0, len(p.steps)) }
 
-// RunTo computes only what the first n outputs need. [Program.RunFrom] with the same n goes on from there: so the
+// RunTo computes the first n outputs. [Program.RunFrom] with the same n goes on from there: so the
 // elements of an input that is bound but not yet used, such as a cotangent, may depend on earlier outputs.
 func (p *Program[T]) RunTo(n int) error { return p.run(0, p.end(n)) }
 
@@ -276,6 +308,10 @@ func (p *Program[T]) run(from, to int) (err error) {
 	for i := range p.outs {
 		p.own(i)
 	}
+	var began time.Time
+	if p.watch != nil {
+		began = time.Now()
+	}
 	for i := from; i < to; i++ {
 		s := &p.steps[i]
 		at = i
@@ -292,8 +328,22 @@ func (p *Program[T]) run(from, to int) (err error) {
 			}
 		case s.view:
 			p.vals[s.out] = s.src[0]
+		case s.adds:
+			if !p.queue.enter(s.turn, p.number) {
+				return errTurn
+			}
+			if p.watch != nil {
+				began = time.Now() // waiting is no work
+			}
+			s.add(p.vals[s.out], s.src, p.scratch)
+			p.queue.leave(s.turn)
 		default:
 			s.run(p.vals[s.out], s.src, p.scratch)
+		}
+		if p.watch != nil {
+			now := time.Now()
+			p.watch.steps[i].tally(now.Sub(began))
+			began = now
 		}
 	}
 	at = -1
@@ -308,6 +358,9 @@ func (p *Program[T]) run(from, to int) (err error) {
 // bindLet takes the value that was given to an input of a user's graph by gorgonia.Let or WithValue.
 func (p *Program[T]) bindLet(v int) error {
 	n := p.values[v].node
+	if n == nil {
+		return fmt.Errorf("graph: no value for input %q; call Bind", p.values[v].name)
+	}
 	val := n.Value()
 	if val == nil {
 		return fmt.Errorf("graph: no value for input %q; call Bind", n.Name())

@@ -96,7 +96,8 @@ func (t *Trainer[T]) Save(path string) error {
 }
 
 // Resume goes on from a checkpoint, to the same bits as a run that never stopped. If the checkpoint is of a run with
-// another configuration, task or network, the error lists all differences; after any error the Trainer is as before.
+// another configuration, task or network, the error lists all differences; after any error the Trainer is as before. What runs
+// that were killed while they wrote this checkpoint have left beside it is removed.
 func (t *Trainer[T]) Resume(path string) (err error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
@@ -113,6 +114,9 @@ func (t *Trainer[T]) Resume(path string) (err error) {
 	}
 	if steps > t.config.Steps {
 		return fmt.Errorf("train: %s: %d steps are done of %d", path, steps, t.config.Steps)
+	}
+	if err := safetensors.RemoveUnfinished(path); err != nil {
+		return fmt.Errorf("train: resuming from %s: %w", path, err)
 	}
 	read := map[string][]T{}
 	slots := t.slots()

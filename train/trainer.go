@@ -78,7 +78,26 @@ type Trainer[T graph.Float] struct {
 	params     kernels.AdamWParams
 	update     func(name string, w []T)
 	about      map[string]string
+
+	pieces  []piece        // of all weights
+	first   map[string]int // where those of each begin
+	squares []float64      // of the gradient, piece by piece
+	present []T            // the weight that is being updated,
+	from    int            // and its first piece
+	fault   error          // of an update
+	clear   func(worker, i int)
+	square  func(worker, i int)
+	move    func(worker, i int)
 }
+
+// A piece is a part of a weight that one worker takes on. Its length is a constant, because sums over the weights are taken piece by
+// piece, and a whole number of vectors.
+type piece struct {
+	name     string
+	from, to int
+}
+
+const pieceLength = 1 << 13
 
 // New returns a Trainer of weights, which it changes in place.
 //
@@ -132,7 +151,15 @@ func New[T graph.Float](task *Task, w *graph.Weights[T], c Config) (*Trainer[T],
 			t.decay[d.Name] = c.Optimizer.Decay
 		}
 	}
-	t.update = t.optimize
+	t.first = map[string]int{}
+	for _, d := range t.list {
+		t.first[d.Name] = len(t.pieces)
+		for from := 0; from < d.Len(); from += pieceLength {
+			t.pieces = append(t.pieces, piece{d.Name, from, min(from+pieceLength, d.Len())})
+		}
+	}
+	t.squares = make([]float64, len(t.pieces))
+	t.update, t.clear, t.square, t.move = t.optimize, t.clearPiece, t.squarePiece, t.movePiece
 	t.about = t.describe()
 	return t, nil
 }
@@ -166,6 +193,9 @@ func (t *Trainer[T]) Step() int { return t.steps }
 
 // Done reports whether all steps are done.
 func (t *Trainer[T]) Done() bool { return t.steps >= t.config.Steps }
+
+// Cell is what evaluates the network and its gradient; [graph.Cell.Watch] and Profile tell where the time of steps goes.
+func (t *Trainer[T]) Cell() *graph.Cell[T] { return t.cell }
 
 // Weights are those being trained.
 func (t *Trainer[T]) Weights() *graph.Weights[T] { return t.weights }
@@ -230,13 +260,25 @@ func (t *Trainer[T]) report(secondsAStep float64) {
 }
 
 // gradientNorm is the norm over all weights.
-func (t *Trainer[T]) gradientNorm() float64 {
+func (t *Trainer[T]) gradientNorm() (float64, error) {
+	err := t.cell.Share("norm of the gradient", len(t.pieces), t.square)
 	s := 0.0
-	for _, d := range t.list {
-		g := t.grads.Weights[d.Name]
-		s += kernels.Dot(g, g)
+	for _, v := range t.squares {
+		s += v
 	}
-	return math.Sqrt(s)
+	return math.Sqrt(s), err
+}
+
+func (t *Trainer[T]) gradient(i int) []T {
+	p := t.pieces[i]
+	return t.grads.Weights[p.name][p.from:p.to]
+}
+
+func (t *Trainer[T]) clearPiece(_, i int) { clear(t.gradient(i)) }
+
+func (t *Trainer[T]) squarePiece(_, i int) {
+	g := t.gradient(i)
+	t.squares[i] = kernels.Dot(g, g)
 }
 
 func (t *Trainer[T]) step() error {
@@ -255,13 +297,16 @@ func (t *Trainer[T]) step() error {
 			t.values.Inputs[i][j] = T(v)
 		}
 	}
-	for _, g := range t.grads.Weights {
-		clear(g)
+	if err := t.cell.Share("gradients to zero", len(t.pieces), t.clear); err != nil {
+		return fmt.Errorf("train: step %d: %w", t.steps, err)
 	}
 	if err := t.cell.VJP(t.config.Batch, &t.values, &t.grads); err != nil {
 		return fmt.Errorf("train: step %d: %w", t.steps, err)
 	}
-	t.loss, t.norm = kernels.Sum(t.values.Outputs[0])/float64(t.config.Batch), t.gradientNorm()
+	t.loss = kernels.Sum(t.values.Outputs[0]) / float64(t.config.Batch)
+	if t.norm, err = t.gradientNorm(); err != nil {
+		return fmt.Errorf("train: step %d: %w", t.steps, err)
+	}
 	if !finite(t.loss) || !finite(t.norm) {
 		return t.bad(indices)
 	}
@@ -270,7 +315,8 @@ func (t *Trainer[T]) step() error {
 		Rate: o.rate(t.steps, t.config.Steps), Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Step: t.steps + 1,
 		Clip: o.clipping(t.norm), Average: o.averaging(t.steps + 1),
 	}
-	if err := t.weights.Update(t.update); err != nil {
+	t.fault = nil
+	if err := errors.Join(t.weights.Update(t.update), t.fault); err != nil {
 		return fmt.Errorf("train: step %d: %w", t.steps, err)
 	}
 	t.steps++
@@ -279,9 +325,18 @@ func (t *Trainer[T]) step() error {
 
 // optimize updates one weight.
 func (t *Trainer[T]) optimize(name string, w []T) {
-	p := t.params
-	p.Decay = t.decay[name]
-	kernels.AdamW(w, t.grads.Weights[name], t.m[name], t.v[name], t.average[name], p)
+	t.present, t.from = w, t.first[name]
+	if err := t.cell.Share("AdamW", (len(w)+pieceLength-1)/pieceLength, t.move); err != nil {
+		t.fault = err
+	}
+}
+
+func (t *Trainer[T]) movePiece(_, i int) {
+	p := t.pieces[t.from+i]
+	at := func(x []T) []T { return x[p.from:p.to] }
+	params := t.params
+	params.Decay = t.decay[p.name]
+	kernels.AdamW(at(t.present), at(t.grads.Weights[p.name]), at(t.m[p.name]), at(t.v[p.name]), at(t.average[p.name]), params)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

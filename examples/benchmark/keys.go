@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/ebb-go/ebb/graph"
 )
 
 // A job is one thing to measure, ready to be called again and again.
 type job struct {
 	do    func(ctx context.Context) error
-	scale float64 // what a call counts for: seconds are divided by it
+	cell  *graph.Cell[float32] // what evaluates a network, if one is
+	scale float64              // what a call counts for: seconds are divided by it
 	close func()
 }
 
@@ -18,6 +21,7 @@ type entry struct {
 	key, work string
 	flops     float64 // of a product, whose figure is GFLOP/s
 	open      func(threads int) (*job, error)
+	network   bool // a Cell evaluates, which can be profiled
 }
 
 // table is all that can be measured.
@@ -29,18 +33,18 @@ func table() []entry {
 		if m == k && k == n {
 			name = fmt.Sprintf("gemm_f32_%d", n)
 		}
-		t = append(t, entry{name, fmt.Sprintf("product of %d×%d and %d×%d", m, k, k, n), 2 * float64(m) * float64(k) * float64(n),
-			func(threads int) (*job, error) { return openGemm(threads, m, k, n) }})
+		t = append(t, entry{key: name, work: fmt.Sprintf("product of %d×%d and %d×%d", m, k, k, n), flops: 2 * float64(m) * float64(k) * float64(n),
+			open: func(threads int) (*job, error) { return openGemm(threads, m, k, n) }})
 	}
 	return append(t,
-		entry{key: "mlp_forward", work: "65→256→256→256→64, SiLU, batch 256", open: openMLP(false)},
-		entry{key: "mlp_vjp", work: "the same, forward and VJP to input and weights", open: openMLP(true)},
-		entry{key: "dit_forward", work: "DiT of 28×28 images, batch 64", open: openDiT(nothing)},
-		entry{key: "dit_vjp_latent", work: "the same, forward and VJP to x alone", open: openDiT(latent)},
-		entry{key: "dit_vjp", work: "the same, forward and VJP to x and weights", open: openDiT(everything)},
-		entry{key: "dit_train_step", work: "flow loss, gradient, AdamW with average, batch 64", open: openTrainer},
-		entry{key: "sample20", work: "Heun, 10 steps, 20 evaluations, batch 16", open: openSample},
-		entry{key: "gradient20", work: "the same and its exact gradient to the latent, checkpointed", open: openGradient},
+		entry{key: "mlp_forward", work: "65→256→256→256→64, SiLU, batch 256", open: openMLP(false), network: true},
+		entry{key: "mlp_vjp", work: "the same, forward and VJP to input and weights", open: openMLP(true), network: true},
+		entry{key: "dit_forward", work: "DiT of 28×28 images, batch 64", open: openDiT(nothing), network: true},
+		entry{key: "dit_vjp_latent", work: "the same, forward and VJP to x alone", open: openDiT(latent), network: true},
+		entry{key: "dit_vjp", work: "the same, forward and VJP to x and weights", open: openDiT(everything), network: true},
+		entry{key: "dit_train_step", work: "flow loss, gradient, AdamW with average, batch 64", open: openTrainer, network: true},
+		entry{key: "sample20", work: "Heun, 10 steps, 20 evaluations, batch 16", open: openSample, network: true},
+		entry{key: "gradient20", work: "the same and its exact gradient to the latent, checkpointed", open: openGradient, network: true},
 		entry{key: "gradient20_peak_bytes", work: "growth of the resident set over two such calls"},
 		entry{key: "solver_step", work: "a step of DPM-Solver++ 2M without the network, 16×1×28×28", open: openSolver},
 	)

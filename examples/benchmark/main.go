@@ -4,6 +4,8 @@
 //	go run ./examples/benchmark                              all of it, as a table
 //	go run ./examples/benchmark -json                        one flat object: what machines read
 //	go run ./examples/benchmark -only dit_vjp,sample20 -repeat 20
+//	go run ./examples/benchmark -profile dit_train_step      where its time goes, op by op
+//	go run ./examples/benchmark -slopes                      how time and memory grow with batch, tokens and steps
 //	go run ./examples/benchmark -peers                       beside PyTorch and JAX, as far as Python finds them
 //
 // The README beside this file says what each key is. Keys that begin with gemm are GFLOP/s, those that end in bytes are bytes, all
@@ -54,6 +56,8 @@ func misuse(format string, v ...any) error { return usageError{fmt.Errorf(format
 // options are the flags.
 type options struct {
 	json, peers bool
+	profile     string // key
+	slopes      bool
 	only        []string // in the order of the table
 	threads     int
 	repeat      int
@@ -71,6 +75,8 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&only, "only", "", "keys to measure, with commas between (default all)")
 	f.IntVar(&o.threads, "threads", runtime.NumCPU(), "cores to use")
 	f.IntVar(&o.repeat, "repeat", 5, "repetitions, of which the best counts")
+	f.StringVar(&o.profile, "profile", "", "print where the time of this key goes, op by op")
+	f.BoolVar(&o.slopes, "slopes", false, "print how time and memory grow with batch, tokens and steps, as Markdown")
 	f.BoolVar(&o.peers, "peers", false, "measure PyTorch and JAX in turns with ebb, and print the ratios as Markdown")
 	f.StringVar(&o.python, "python", "python3", "interpreter for -peers")
 	f.StringVar(&o.scripts, "scripts", "examples/benchmark/peers", "folder of the programs of -peers")
@@ -96,6 +102,17 @@ func parse(args []string, help io.Writer) (options, error) {
 		return o, misuse("-json has no effect beside -peers, which prints Markdown; leave one of them out")
 	case !o.peers && (set["python"] || set["scripts"]):
 		return o, misuse("-python and -scripts have no effect without -peers")
+	}
+	if o.slopes && (o.json || o.peers || set["only"] || set["profile"]) {
+		return o, misuse("-json, -peers, -only and -profile have no effect beside -slopes; leave them out")
+	}
+	if set["profile"] {
+		switch {
+		case !slices.Contains(watchable(), o.profile):
+			return o, misuse("-profile %q; use one of %s", o.profile, strings.Join(watchable(), " "))
+		case o.json || o.peers || set["only"] || set["repeat"]:
+			return o, misuse("-json, -peers, -only and -repeat have no effect beside -profile; leave them out")
+		}
 	}
 	wanted := map[string]bool{}
 	if set["only"] {
@@ -128,6 +145,12 @@ func (o options) run(ctx context.Context, out, log io.Writer) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(o.threads))
 	if o.peers {
 		return o.compare(ctx, out, log)
+	}
+	if o.slopes {
+		return growth(ctx, o, out)
+	}
+	if o.profile != "" {
+		return profile(ctx, o.profile, o, out)
 	}
 	results := map[string]float64{}
 	for _, key := range o.only {

@@ -81,6 +81,9 @@ func TestFlags(t *testing.T) {
 		{"-json -peers", "-json has no effect beside -peers"},
 		{"-python python", "no effect without -peers"},
 		{"-wrong", "not defined: -wrong"},
+		{"-profile solver_step", `-profile "solver_step"; use one of mlp_forward`},
+		{"-profile mlp_vjp -json", "no effect beside -profile"},
+		{"-slopes -only mlp_vjp", "no effect beside -slopes"},
 		{"dit", `["dit"] is left over`},
 	} {
 		err := run(context.Background(), strings.Fields(row.args), io.Discard, io.Discard)
@@ -91,6 +94,27 @@ func TestFlags(t *testing.T) {
 	require.ErrorIs(t, run(context.Background(), []string{"-h"}, &out, io.Discard), flag.ErrHelp)
 	require.Contains(t, out.String(), "dit_train_step")
 	require.Contains(t, out.String(), "-peers")
+}
+
+func TestProfileNamesOpsAndWorkers(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, small(t, "-profile", "mlp_vjp", "-threads", "1").run(context.Background(), &out, io.Discard))
+	require.Regexp(t, `(?m)^mlp_vjp: 65→256→256→256→64`, out.String())
+	require.Regexp(t, `MB owned in all\nworker 0: in ops for [0-9.]+ % of`, out.String())
+	require.Regexp(t, `(?m)^ +[0-9.]+ +[0-9.]+ % +8 +[0-9.]+ +[0-9.]+ +[0-9.]+ +contract 64×256, 64×256$`, out.String(), "two of them in four shards")
+}
+
+func TestSlopeIsWhatOneMoreCosts(t *testing.T) {
+	require.InDelta(t, 3, slope([]float64{1, 2, 4, 8}, []float64{10, 13, 19, 31}), 1e-12)
+	require.Less(t, slope([]float64{1, 2, 4}, []float64{5, 5, 5}), 1e-12)
+	require.Len(t, lines(), 3)
+	for _, l := range lines()[2:] { // the quickest
+		j, owned, err := l.open(2, 1)
+		require.NoError(t, err)
+		require.NoError(t, j.do(context.Background()))
+		require.Greater(t, owned(), int64(1<<20))
+		j.close()
+	}
 }
 
 func TestBetterOfTwo(t *testing.T) {

@@ -129,7 +129,7 @@ func openCell(threads int, m graph.Model, w *graph.Weights[float32], batch int, 
 		}
 	}
 	release := c.Hold()
-	return &job{do: do, scale: 1, close: func() { release(); c.Close() }}, nil
+	return &job{do: do, cell: c, scale: 1, close: func() { release(); c.Close() }}, nil
 }
 
 // openTrainer prepares steps of training on noise in place of images, which takes as long.
@@ -151,5 +151,5 @@ func openTrainer(threads int) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &job{do: func(ctx context.Context) error { return t.Run(ctx, 1) }, scale: 1, close: t.Close}, nil
+	return &job{do: func(ctx context.Context) error { return t.Run(ctx, 1) }, cell: t.Cell(), scale: 1, close: t.Close}, nil
 }

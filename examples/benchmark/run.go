@@ -74,6 +74,7 @@ func openSample(threads int) (*job, error) {
 	release := s.field.Cell().Hold()
 	return &job{
 		do:    func(ctx context.Context) error { return r.Run(ctx, s.field, in) },
+		cell:  s.field.Cell(),
 		scale: 1,
 		close: func() { release(); s.close() },
 	}, nil
@@ -96,6 +97,7 @@ func openGradient(threads int) (*job, error) {
 			_, err := a.Gradient(ctx, in, loss)
 			return err
 		},
+		cell:  s.field.Cell(),
 		scale: 1,
 		close: func() { release(); s.close() },
 	}, nil
