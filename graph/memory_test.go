@@ -57,6 +57,8 @@ func TestACellOwnsWhatItSays(t *testing.T) {
 	require.NoError(t, c.VJP(batch, v, d))
 	require.NoError(t, c.VJP(batch, v, d))
 	grown := heap() - before
+	runtime.KeepAlive(v)
+	runtime.KeepAlive(d)
 	t.Logf("%d bytes counted, the heap has grown by %d", c.Bytes(), grown)
 	require.Greater(t, c.Bytes(), int64(4<<20), "of a size at which the rest does not matter")
 	// Beside its buffers a program has its steps, and the runtime rounds to pages: 1 % of this.
