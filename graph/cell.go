@@ -38,6 +38,10 @@ type Cell[T Float] struct {
 	asked    []bool // scratch: weights asked for
 	job      job[T]
 	run      func(worker, i int)
+	packs    []*pack[T]
+	packedAt uint64 // version of the weights that packs are copies of,
+	fresh    bool   // if that is still all of them
+	repack   func(worker, i int)
 	busy     atomic.Bool
 	watched  time.Time    // when the watch began, or zero
 	shared   []sharedWork // while watched
@@ -144,7 +148,7 @@ func NewCell[T Float](m Model, w *Weights[T], options ...CellOption) (*Cell[T], 
 		return nil, fmt.Errorf("graph: %d workers; at least 1 is needed", o.workers)
 	}
 	c := &Cell[T]{model: m, spec: spec, weights: w, pool: parallel.New(o.workers), asked: make([]bool, len(spec.Weights))}
-	c.run = c.work
+	c.run, c.repack = c.work, c.packOne
 	c.job.queue.next = make([]atomic.Int64, len(spec.Weights))
 	// Building once tells at once what is wrong with the network.
 	if _, err := build[T](m, 1, 0, 0); err != nil {
@@ -169,9 +173,9 @@ func (c *Cell[T]) Hold() (release func()) {
 	return c.pool.Release
 }
 
-// Bytes is the memory that compiled programs own, all workers together.
+// Bytes is the memory that compiled programs own, all workers together, and that of the copies of weights they share.
 func (c *Cell[T]) Bytes() int64 {
-	n := int64(0)
+	n := c.packedBytes()
 	for _, v := range c.variants {
 		for _, p := range v.programs {
 			if p != nil {
@@ -314,6 +318,9 @@ func (c *Cell[T]) do(k kind, batch int, v, d *Values[T]) error {
 		}
 	}
 	j.shards = int64((batch + c.spec.Shard - 1) / c.spec.Shard)
+	if err = c.refresh(); err != nil {
+		return err
+	}
 	err = c.pool.Run(min(c.pool.Workers(), int(j.shards)), c.run)
 	if e := j.err.Load(); e != nil {
 		err = *e
@@ -455,6 +462,7 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 		}
 		v.programs[w] = p
 		p.queue = &c.job.queue
+		c.share(p, bind)
 		if !c.watched.IsZero() {
 			if err := p.Watch(true); err != nil {
 				return err

@@ -54,6 +54,11 @@ type Kernel struct {
 	// The same, adding to dst; only ops that make gradients of weights have them, which are sums over shards.
 	add32 func(dst []float32, src [][]float32, scratch []float32)
 	add64 func(dst []float64, src [][]float64, scratch []float64)
+
+	// The same with source 1, as packing wants it copied; only products with weights have them.
+	packing  *packing
+	packed32 func(dst []float32, src [][]float32, packed, scratch []float32)
+	packed64 func(dst []float64, src [][]float64, packed, scratch []float64)
 }
 
 // adapter makes an Op a Gorgonia op. Its id enters the hash, so that no two nodes are merged.

@@ -148,6 +148,17 @@ func (o linear) Bind(in []Shape) Kernel {
 		F32: linearKernel[float32](o, m, n, k), F64: linearKernel[float64](o, m, n, k),
 		Scratch: max(kernels.GemmScratch[float32](false, o.transposed, m, n, k), kernels.GemmScratch[float64](false, o.transposed, m, n, k)),
 		FLOPs:   2 * int64(m) * int64(n) * int64(k),
+		packing: &packing{o.transposed, n, k}, packed32: packedKernel[float32](m, n, k), packed64: packedKernel[float64](m, n, k),
+	}
+}
+
+func packedKernel[T Float](m, n, k int) func(dst []T, src [][]T, packed, scratch []T) {
+	return func(dst []T, src [][]T, packed, scratch []T) {
+		var bias []T
+		if len(src) == 3 {
+			bias = src[2]
+		}
+		kernels.GemmPacked(m, n, k, src[0], k, packed, bias, dst, n, scratch)
 	}
 }
 

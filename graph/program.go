@@ -62,6 +62,9 @@ type step[T Float] struct {
 	add     func(dst []T, src [][]T, scratch []T) // or nil
 	adds    bool                                  // add is to be used, in turn
 	turn    int                                   // which is that of this output of the queue
+	packing *packing
+	packed  func(dst []T, src [][]T, packed, scratch []T)
+	pack    *pack[T] // which packed is given, or nil
 	lib     *library[T]
 	src     [][]T
 	boxed   []gorgonia.Value // sources of a library op that are not of type T
@@ -127,6 +130,7 @@ func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 			k = op.Bind(shapes(in))
 			s.view, s.scratch, s.flops = k.View, k.Scratch, k.FLOPs
 			s.run, s.add = kernelOf[T](k.F32, k.F64), kernelOf[T](k.add32, k.add64)
+			s.packing, s.packed = k.packing, packedOf[T](k)
 		} else {
 			var err error
 			if s.lib, err = newLibrary[T](n, in); err != nil {
@@ -165,6 +169,13 @@ func kernelOf[T Float](f32 func(dst []float32, src [][]float32, scratch []float3
 		return f
 	}
 	return any(f64).(func(dst []T, src [][]T, scratch []T))
+}
+
+func packedOf[T Float](k Kernel) func(dst []T, src [][]T, packed, scratch []T) {
+	if f, ok := any(k.packed32).(func(dst []T, src [][]T, packed, scratch []T)); ok {
+		return f
+	}
+	return any(k.packed64).(func(dst []T, src [][]T, packed, scratch []T))
 }
 
 // forget lets go of the graph. Inputs must be bound then.
@@ -328,6 +339,8 @@ func (p *Program[T]) run(from, to int) (err error) {
 			}
 		case s.view:
 			p.vals[s.out] = s.src[0]
+		case s.pack != nil:
+			s.packed(p.vals[s.out], s.src, s.pack.data, p.scratch)
 		case s.adds:
 			if !p.queue.enter(s.turn, p.number) {
 				return errTurn
