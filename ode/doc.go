@@ -75,6 +75,8 @@
 // [NormalizeVariance]. They run, and return the plan they turned out to be, which is differentiated like any other, with its
 // coefficients held. [Brownian] noise makes stochastic runs with different steps follow one path.
 //
+// A run may start late: [Problem].From is any time, and [Transport] maps noise to states there.
+//
 // # Writing a solver
 //
 // A solver is a struct of options whose zero value works, and a method Plan that calls [Assemble] with a function that walks
