@@ -29,6 +29,8 @@ type Assembler struct {
 
 	decisions []bool // in the order they were taken
 	replay    []bool // the decisions of the plan that is rebuilt
+
+	kept, lent []Term // room for the terms of the plan, and for those that solvers make them from
 }
 
 // A Node is a time at which a solver stops or asks the network: the schedule there and its λ.
@@ -71,7 +73,7 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	if err := checkKnots(p.Schedule, knots); err != nil {
 		return nil, fmt.Errorf("%w (for %s)", err, name)
 	}
-	a := &Assembler{problem: p, knots: knots, replay: replay}
+	a := &Assembler{problem: p, knots: knots, replay: replay, decisions: make([]bool, 0, max(len(replay), 3*len(knots)))}
 	a.plan = Plan{Name: name, Schedule: p.Schedule, Raw: p.Raw, Order: order, Exact: true}
 	a.plan.Code, a.plan.Knots, a.nodes = make([]Instr, 0, 5*len(knots)), make([]Knot, 0, len(knots)+1), make([]Node, 0, len(knots))
 	for i, t := range knots {
@@ -99,14 +101,14 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	if replay != nil && len(a.decisions) != len(replay) {
 		return nil, fmt.Errorf("ode: %s: took %d decisions, then %d when rebuilt", name, len(replay), len(a.decisions))
 	}
-	plan := &a.plan
 	if !a.fixed {
-		plan.params = append(plan.params, a.knotParam(emit))
+		a.plan.params = append(a.plan.params, a.knotParam(emit))
 	}
+	plan := a.plan // a copy, so that the assembler does not live as long as the plan
 	if err := plan.Verify(); err != nil {
 		return nil, err
 	}
-	return plan, nil
+	return &plan, nil
 }
 
 // denoise puts the data prediction at the last knot in place of the output.
@@ -283,6 +285,16 @@ func (a *Assembler) emit(in Instr) Reg {
 	return in.Dst
 }
 
+// room is n zero terms cut off a block: a plan has hundreds of short lists of terms.
+func room(block *[]Term, n int) []Term {
+	if len(*block) < n {
+		*block = make([]Term, max(n, 128))
+	}
+	terms := (*block)[:n:n]
+	*block = (*block)[n:]
+	return terms
+}
+
 // Input is a new input of the plan.
 func (a *Assembler) Input(name string) Reg {
 	r := a.register()
@@ -299,22 +311,30 @@ func (a *Assembler) Output(name string, r Reg) {
 func (a *Assembler) State(i int, r Reg) { a.plan.Knots[i].Reg = r }
 
 // Combine emits Σ C·Reg. Terms of one register are added up.
-func (a *Assembler) Combine(terms ...Term) Reg {
-	sum := make([]Term, 0, len(terms))
-	for _, t := range terms {
-		if math.IsNaN(t.C) || math.IsInf(t.C, 0) {
-			a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.plan.Knots[min(a.step+1, a.Len())].T, t.C)
-			return noReg
-		}
-		plain := func(t Term) bool { return t.Elements == nil && t.Samples == nil }
-		same := func(u Term) bool { return u.Reg == t.Reg && plain(u) && plain(t) }
-		if i := slices.IndexFunc(sum, same); i >= 0 {
-			sum[i].C += t.C
-		} else {
-			sum = append(sum, t)
+func (a *Assembler) Combine(terms ...Term) Reg { return a.sum(terms, nil) }
+
+// sum is Combine of two lists.
+func (a *Assembler) sum(first, more []Term) Reg {
+	sum := room(&a.kept, len(first)+len(more))[:0]
+	for _, terms := range [...][]Term{first, more} {
+		for i := range terms {
+			t := &terms[i]
+			if !finite(t.C) {
+				a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.plan.Knots[min(a.step+1, a.Len())].T, t.C)
+				return noReg
+			}
+			j := 0
+			for j < len(sum) && !(sum[j].Reg == t.Reg && sum[j].plain() && t.plain()) {
+				j++
+			}
+			if j < len(sum) {
+				sum[j].C += t.C
+			} else {
+				sum = append(sum, *t)
+			}
 		}
 	}
-	return a.emit(Instr{Op: Combine, Terms: sum})
+	return a.emit(Instr{Op: Combine, Terms: slices.Clip(sum)})
 }
 
 // Draw emits a fresh standard Gaussian for the interval between two nodes.
@@ -426,7 +446,9 @@ func (a *Assembler) SingleStart(x Reg, m Estimate, to Node, history, order int) 
 func (a *Assembler) Toward(x Reg, m Estimate, alpha, sigma float64) []Term {
 	u, v, err := m.Kind.resolve(m.At.Point, alpha, sigma)
 	a.check(err)
-	return []Term{{Reg: x, C: u}, {Reg: m.Reg, C: v}}
+	terms := room(&a.lent, 2)
+	terms[0].Reg, terms[0].C, terms[1].Reg, terms[1].C = x, u, m.Reg, v
+	return terms
 }
 
 // First is the exact step to a node if the estimate stayed what it is, in data and in noise alike: DDIM. To σ = 0 it
@@ -465,17 +487,23 @@ func (a *Assembler) Remember(m Estimate, history []Estimate, n int) []Estimate {
 // the first of which is at s: what a step from s to a node adds to First. There is one weight less than there are
 // estimates.
 func (a *Assembler) Slopes(to Node, ms []Estimate, weights ...float64) []Term {
-	h := to.Lambda - ms[0].At.Lambda
-	u := make([]float64, len(ms))
-	for j, m := range ms {
-		u[j] = (m.At.Lambda - ms[0].At.Lambda) / h
+	return a.slopes(func(n Node) float64 { return n.Lambda }, to, ms, weights)
+}
+
+// slopes is Slopes for a polynomial in another quantity than λ.
+func (a *Assembler) slopes(clock func(Node) float64, to Node, ms []Estimate, weights []float64) []Term {
+	u, c := make([]float64, 0, 8), make([]float64, 0, 8)
+	from := clock(ms[0].At)
+	length := clock(to) - from
+	for j := range ms {
+		u = append(u, (clock(ms[j].At)-from)/length)
 	}
-	terms := make([]Term, len(ms))
-	w := monomials(u)
-	for j, m := range ms {
-		terms[j].Reg = m.Reg
+	terms := room(&a.lent, len(ms))
+	for j := range ms {
+		terms[j].Reg = ms[j].Reg
+		c = lagrange(c, u, j)
 		for k, weight := range weights {
-			terms[j].C += weight * w[k+1][j]
+			terms[j].C += weight * c[k+1]
 		}
 	}
 	return terms

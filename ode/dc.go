@@ -91,11 +91,11 @@ func (d DC) emit(a *Assembler) {
 			order = 1
 		}
 		first, used := a.First(x, ms[0], t), ms[:order:order]
-		x = a.Combine(append(first, a.Slopes(t, used, d.weights(kind, s, t, order)...)...)...)
+		x = a.sum(first, a.Slopes(t, used, d.weights(kind, s, t, order)...))
 		if i+1 < a.Len() {
 			m := a.Predict(x, t, kind)
 			if s.Inside() && t.Inside() && d.corrects(i) {
-				x = a.Combine(append(first, d.corrector(a, kind, t, append(used, m))...)...)
+				x = a.sum(first, d.corrector(a, kind, t, append(used, m)))
 			}
 			ms = a.Remember(m, ms, max(d.Order, d.Points))
 		}

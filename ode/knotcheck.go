@@ -20,12 +20,16 @@ func (p *Plan) KnotError() error {
 	}
 	n := 2 + p.Draws()
 	value, size := make([][]float64, p.Regs), make([]float64, p.Regs)
+	knots := make([]Point, len(p.Knots))
+	for i, k := range p.Knots {
+		knots[i] = p.Schedule.At(k.T)
+	}
 	for _, port := range p.Inputs {
 		if TapOfPort(port.Name) != "" {
 			continue
 		}
 		knot := max(0, slices.IndexFunc(p.Knots, func(k Knot) bool { return k.Reg == port.Reg }))
-		at := p.Schedule.At(p.Knots[knot].T)
+		at := knots[knot]
 		value[port.Reg] = make([]float64, n)
 		value[port.Reg][0], value[port.Reg][1] = at.Alpha, at.Sigma
 		size[port.Reg] = at.Alpha + at.Sigma
@@ -39,7 +43,8 @@ func (p *Plan) KnotError() error {
 			if !in.plain() {
 				return fmt.Errorf("knot check: instruction %d has fields of coefficients, so the plan cannot be Exact", i)
 			}
-			for _, t := range in.Terms {
+			for j := range in.Terms {
+				t := &in.Terms[j]
 				for k, x := range value[t.Reg] {
 					v[k] += t.C * x
 				}
@@ -50,7 +55,13 @@ func (p *Plan) KnotError() error {
 				return fmt.Errorf("knot check: evaluation %d has a time for each sample, so the plan cannot be Exact", in.Index)
 			}
 			at := Point{T: in.T, Alpha: 1, Sigma: in.T}
-			if p.Raw != Denoiser {
+			switch {
+			case p.Raw == Denoiser:
+			case in.Step < len(knots) && in.T == p.Knots[in.Step].T:
+				at = knots[in.Step]
+			case in.Step+1 < len(knots) && in.T == p.Knots[in.Step+1].T:
+				at = knots[in.Step+1]
+			default:
 				at = p.Schedule.At(in.T)
 			}
 			var err error
@@ -78,7 +89,7 @@ func (p *Plan) KnotError() error {
 		value[in.Dst] = v
 	}
 	for i, k := range p.Knots {
-		at, v := p.Schedule.At(k.T), value[k.Reg]
+		at, v := knots[i], value[k.Reg]
 		if len(v) == 0 {
 			return fmt.Errorf("knot check: knot %d is a tap", i)
 		}

@@ -34,10 +34,9 @@ func (p *Plan) Live(keep ...Reg) Layout {
 		}
 	}
 	for step, end := range p.stepEnds() {
-		for _, knot := range []int{step, step + 1} {
-			if knot < len(p.Knots) {
-				read(p.Knots[knot].Reg, end)
-			}
+		if end >= 0 {
+			read(p.Knots[step].Reg, end)
+			read(p.Knots[step+1].Reg, end)
 		}
 	}
 	for _, ports := range [][]Port{p.Inputs, p.Outputs} {
@@ -97,11 +96,16 @@ func (p *Plan) Live(keep ...Reg) Layout {
 	return l
 }
 
-// stepEnds returns the position of the last instruction of every step.
-func (p *Plan) stepEnds() map[int]int {
-	end := map[int]int{}
+// stepEnds returns the position of the last instruction of every step between two knots, −1 for a step without any.
+func (p *Plan) stepEnds() []int {
+	end := make([]int, max(0, len(p.Knots)-1))
+	for i := range end {
+		end[i] = -1
+	}
 	for i := range p.Code {
-		end[p.Code[i].Step] = i
+		if step := p.Code[i].Step; step < len(end) {
+			end[step] = i
+		}
 	}
 	return end
 }
@@ -111,10 +115,12 @@ func (in *Instr) plain() bool {
 	if in.Bias != nil {
 		return false
 	}
-	for _, t := range in.Terms {
-		if t.Elements != nil || t.Samples != nil {
+	for i := range in.Terms {
+		if !in.Terms[i].plain() {
 			return false
 		}
 	}
 	return true
 }
+
+func (t *Term) plain() bool { return t.Elements == nil && t.Samples == nil }

@@ -72,7 +72,7 @@ func (m adams) emit(a *Assembler) {
 		es = a.Remember(a.Predict(x, s, m.Kind), es, m.Order)
 		terms := a.First(x, es[0], t)
 		if n := len(es) - 1; n > 0 && (t.Inside() || m.Last) {
-			terms = append(terms, slopes(m.Clock, t, es, m.Moments(a, s, t, n))...)
+			terms = append(terms, a.slopes(m.Clock, t, es, m.Moments(a, s, t, n))...)
 		}
 		if start, ok := a.SingleStart(x, es[0], t, len(es), m.Order); ok {
 			x = start
@@ -82,20 +82,4 @@ func (m adams) emit(a *Assembler) {
 		a.State(i+1, x)
 	}
 	a.Output("x", x)
-}
-
-// slopes is [Assembler.Slopes] for a polynomial in another quantity than λ.
-func slopes(clock func(Node) float64, to Node, es []Estimate, weights []float64) []Term {
-	from, u := clock(es[0].At), make([]float64, len(es))
-	for j, e := range es {
-		u[j] = (clock(e.At) - from) / (clock(to) - from)
-	}
-	terms, w := make([]Term, len(es)), monomials(u)
-	for j, e := range es {
-		terms[j].Reg = e.Reg
-		for k, weight := range weights {
-			terms[j].C += weight * w[k+1][j]
-		}
-	}
-	return terms
 }

@@ -23,17 +23,18 @@ func phi(k int, z float64) float64 {
 		}
 		return p
 	}
-	terms := 20 + 4*int(math.Ceil(math.Abs(z))) // |z|^terms/terms! < 1e-22
-	sum := 1.0
+	size := math.Abs(z)
+	terms := math.Floor(min(12+12*size, 24+4*size)) // size^terms/terms! < 1e-19
+	sum, n := 1.0, float64(k)
 	if z > 0 {
 		for j := terms; j > 0; j-- {
-			sum = 1 + z/float64(k+j)*sum
+			sum = 1 + z/(n+j)*sum
 		}
 		return sum / factorial(k)
 	}
 	// Σ_j k/(k+j) h^j/j! by Horner's rule: the ratio of successive terms is h (k+j−1)/(j (k+j)).
 	for j := terms; j > 0; j-- {
-		sum = 1 - z*float64(k+j-1)/(float64(j)*float64(k+j))*sum
+		sum = 1 - z*(n+j-1)/(j*(n+j))*sum
 	}
 	return math.Exp(z) * sum / factorial(k)
 }
@@ -53,18 +54,29 @@ func monomials(u []float64) [][]float64 {
 	for k := range w {
 		w[k] = all[k*len(u) : (k+1)*len(u) : (k+1)*len(u)]
 	}
+	var c []float64
 	for j := range u {
-		w[0][j] = 1 // Π_{l≠j} (u − u_l)/(u_j − u_l), multiplied out factor by factor
-		for l := range u {
-			if l == j {
-				continue
-			}
-			d := u[j] - u[l]
-			for k := len(u) - 1; k > 0; k-- {
-				w[k][j] = (w[k-1][j] - u[l]*w[k][j]) / d
-			}
-			w[0][j] *= -u[l] / d
+		c = lagrange(c, u, j)
+		for k := range w {
+			w[k][j] = c[k]
 		}
 	}
 	return w
+}
+
+// lagrange are the coefficients of the polynomial that is 1 at u_j and 0 at the other points, in the room of c.
+func lagrange(c, u []float64, j int) []float64 {
+	c = append(c[:0], 1) // Π_{l≠j} (u − u_l)/(u_j − u_l), multiplied out factor by factor
+	for l := range u {
+		if l == j {
+			continue
+		}
+		d := u[j] - u[l]
+		c = append(c, 0)
+		for k := len(c) - 1; k > 0; k-- {
+			c[k] = (c[k-1] - u[l]*c[k]) / d
+		}
+		c[0] *= -u[l] / d
+	}
+	return c
 }

@@ -187,8 +187,8 @@ func (in *Instr) slots() int {
 func (in *Instr) reads(f func(Reg)) {
 	switch in.Op {
 	case Combine:
-		for _, t := range in.Terms {
-			f(t.Reg)
+		for k := range in.Terms {
+			f(in.Terms[k].Reg)
 		}
 	case Evaluate:
 		f(in.Src)

@@ -139,8 +139,8 @@ func (p *Plan) taps() ([]string, error) {
 			} else if out := slices.IndexFunc(p.Outputs, func(o Port) bool { return o.Reg == in.Dst }); out >= 0 {
 				tap[in.Dst] = TapOfPort(p.Outputs[out].Name)
 			}
-			for _, t := range in.Terms {
-				check(t.Reg, tap[in.Dst])
+			for k := range in.Terms {
+				check(in.Terms[k].Reg, tap[in.Dst])
 			}
 		case Evaluate:
 			check(in.Src, "")

@@ -85,11 +85,11 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 				a.State(i+1, x)
 				continue
 			}
-			x = a.Combine(append(first, a.Slopes(t, used, c.weights(kind, s, t, order)...)...)...)
+			x = a.sum(first, a.Slopes(t, used, c.weights(kind, s, t, order)...))
 			if i+1 < a.Len() {
 				m := a.Predict(x, t, kind)
 				if s.Inside() && t.Inside() && c.corrects(i) {
-					x = a.Combine(append(first, c.corrector(a, kind, t, append(used[:order:order], m))...)...)
+					x = a.sum(first, c.corrector(a, kind, t, append(used[:order:order], m)))
 				}
 				ms = a.Remember(m, ms, c.Order)
 			}

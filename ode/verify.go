@@ -80,11 +80,14 @@ func (p *Plan) verifyCode() error {
 			fail("reads register %d before it is written", r)
 		}
 	}
-	finite := func(what string, vs ...float64) {
+	number := func(what string, v float64) {
+		if !finite(v) {
+			fail("has %s %g", what, v)
+		}
+	}
+	numbers := func(what string, vs []float64) {
 		for _, v := range vs {
-			if math.IsNaN(v) || math.IsInf(v, 0) {
-				fail("has %s %g", what, v)
-			}
+			number(what, v)
 		}
 	}
 	for _, port := range p.Inputs {
@@ -99,12 +102,13 @@ func (p *Plan) verifyCode() error {
 		in.reads(read)
 		switch in.Op {
 		case Combine:
-			for _, t := range in.Terms {
-				finite("coefficient", t.C)
-				finite("element factor", t.Elements...)
-				finite("sample factor", t.Samples...)
+			for k := range in.Terms {
+				t := &in.Terms[k]
+				number("coefficient", t.C)
+				numbers("element factor", t.Elements)
+				numbers("sample factor", t.Samples)
 			}
-			finite("bias", in.Bias...)
+			numbers("bias", in.Bias)
 		case Evaluate:
 			if in.Index != evaluations {
 				fail("is evaluation %d, next in order is %d", in.Index, evaluations)
@@ -118,7 +122,8 @@ func (p *Plan) verifyCode() error {
 				fail("is draw %d, next in order is %d", in.Index, draws)
 			}
 			draws++
-			finite("interval end", in.From, in.To)
+			number("interval end", in.From)
+			number("interval end", in.To)
 		case Clip, PullClip:
 			if err := in.Clip.check(); err != nil {
 				fail("%w", err)
@@ -178,19 +183,24 @@ func (p *Plan) verifyTimes(in *Instr, fail func(string, ...any)) {
 		lo, hi = 0, math.MaxFloat64
 		what = "the noise levels"
 	}
-	times := in.Times
-	if times == nil {
-		times = []float64{in.T}
-	}
-	for _, t := range times {
+	check := func(t float64) {
 		if !(t >= lo && t <= hi) {
 			fail("calls the network at %g, outside %s [%g, %g]", t, what, lo, hi)
 		}
 	}
-	if in.Times != nil && (math.IsNaN(in.T) || math.IsInf(in.T, 0)) {
+	if in.Times == nil {
+		check(in.T)
+		return
+	}
+	for _, t := range in.Times {
+		check(t)
+	}
+	if !finite(in.T) {
 		fail("has time %g", in.T)
 	}
 }
+
+func finite(v float64) bool { return v-v == 0 }
 
 func (p *Plan) verifyKnots() error {
 	lo, hi := p.Schedule.Domain()
@@ -217,7 +227,7 @@ func (p *Plan) verifyKnots() error {
 		}
 	}
 	for step, end := range p.stepEnds() {
-		if step+1 < len(p.Knots) && written[p.Knots[step+1].Reg] > end {
+		if end >= 0 && written[p.Knots[step+1].Reg] > end {
 			return fmt.Errorf("knot %d is register %d, which is not written by the end of step %d", step+1, p.Knots[step+1].Reg, step)
 		}
 	}
