@@ -288,7 +288,7 @@ func (a *Assembler) emit(in Instr) Reg {
 // room is n zero terms cut off a block: a plan has hundreds of short lists of terms.
 func room(block *[]Term, n int) []Term {
 	if len(*block) < n {
-		*block = make([]Term, max(n, 128))
+		*block = make([]Term, max(n, 64))
 	}
 	terms := (*block)[:n:n]
 	*block = (*block)[n:]

@@ -55,12 +55,12 @@ func (p *Plan) KnotError() error {
 				return fmt.Errorf("knot check: evaluation %d has a time for each sample, so the plan cannot be Exact", in.Index)
 			}
 			at := Point{T: in.T, Alpha: 1, Sigma: in.T}
-			switch {
+			switch step := max(in.Step, 0); {
 			case p.Raw == Denoiser:
-			case in.Step < len(knots) && in.T == p.Knots[in.Step].T:
-				at = knots[in.Step]
-			case in.Step+1 < len(knots) && in.T == p.Knots[in.Step+1].T:
-				at = knots[in.Step+1]
+			case step < len(knots) && in.T == p.Knots[step].T:
+				at = knots[step]
+			case step+1 < len(knots) && in.T == p.Knots[step+1].T:
+				at = knots[step+1]
 			default:
 				at = p.Schedule.At(in.T)
 			}

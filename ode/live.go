@@ -63,15 +63,24 @@ func (p *Plan) Live(keep ...Reg) Layout {
 		l.Slot[r] = f[len(f)-1]
 		free[tap[r]] = f[:len(f)-1]
 	}
-	expires := make(map[int][]Reg)
-	for r, pos := range last {
-		expires[pos] = append(expires[pos], Reg(r))
+	release := func(r Reg) {
+		if l.Slot[r] >= 0 { // else it is about to be written, by the instruction it also expires at
+			free[tap[r]] = append(free[tap[r]], l.Slot[r])
+		}
 	}
-	release := func(rs []Reg) {
-		for _, r := range rs {
-			if l.Slot[r] >= 0 { // else it is about to be written, by the instruction it also expires at
-				free[tap[r]] = append(free[tap[r]], l.Slot[r])
-			}
+	// The registers that are last read at one position are a list: its first, and what follows each.
+	first, next := make([]Reg, len(p.Code)), make([]Reg, p.Regs)
+	for i := range first {
+		first[i] = noReg
+	}
+	for r := len(last) - 1; r >= 0; r-- {
+		if pos := last[r]; pos >= 0 && pos < len(first) {
+			first[pos], next[r] = Reg(r), first[pos]
+		}
+	}
+	expire := func(pos int) {
+		for r := first[pos]; r != noReg; r = next[r] {
+			release(r)
 		}
 	}
 	for _, port := range p.Inputs {
@@ -81,15 +90,15 @@ func (p *Plan) Live(keep ...Reg) Layout {
 		in := &p.Code[i]
 		inPlace := in.Op == Combine && in.plain()
 		if inPlace {
-			release(expires[i])
+			expire(i)
 		}
 		in.writes(take)
 		if !inPlace {
-			release(expires[i])
+			expire(i)
 		}
 		in.writes(func(r Reg) {
 			if last[r] < i || inPlace && last[r] == i { // never read
-				release([]Reg{r})
+				release(r)
 			}
 		})
 	}

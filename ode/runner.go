@@ -174,6 +174,7 @@ func (r *Runner[T]) cast() error {
 		r.plan.Code[i].reads(func(reg Reg) { read[reg] = true })
 	}
 	r.steps = make([]step[T], len(r.plan.Code))
+	terms := make([][]T, r.plan.tableLen())
 	for i := range r.plan.Code {
 		in := &r.plan.Code[i]
 		s := &r.steps[i]
@@ -181,9 +182,10 @@ func (r *Runner[T]) cast() error {
 		var err error
 		switch in.Op {
 		case Combine:
-			s.terms, s.c = make([][]T, len(in.Terms)), r.alloc(len(in.Terms))
-			for k, t := range in.Terms {
-				s.c[k] = T(t.C)
+			n := len(in.Terms)
+			s.terms, terms, s.c = terms[:n:n], terms[n:], r.alloc(n)
+			for k := range in.Terms {
+				s.c[k] = T(in.Terms[k].C)
 			}
 			if in.plain() {
 				break
@@ -204,15 +206,13 @@ func (r *Runner[T]) cast() error {
 				return err
 			}
 		case Evaluate, Pull:
-			times := []float64{in.T}
-			if in.Times != nil {
-				times = in.Times
-				if len(times) != r.batch {
-					return fmt.Errorf("instruction %d has %d times, the runner needs %d", i, len(times), r.batch)
-				}
-			}
 			s.call = Call[T]{Index: in.Index, Batch: r.batch}
-			s.call.T, _ = field("times", i, times, len(times), 1)
+			if in.Times == nil {
+				s.call.T = r.alloc(1)
+				s.call.T[0] = T(in.T)
+			} else if s.call.T, err = field("times", i, in.Times, r.batch, 1); err != nil {
+				return err
+			}
 			s.unwanted = !read[in.Dst]
 		case Clip, PullClip:
 			if in.Clip.Quantile > 0 && r.scratch == nil {
@@ -240,8 +240,8 @@ func (r *Runner[T]) bind() {
 		s.dst = r.at(s.Dst)
 		switch s.Op {
 		case Combine:
-			for k, t := range s.Terms {
-				s.terms[k] = r.at(t.Reg)
+			for k := range s.Terms {
+				s.terms[k] = r.at(s.Terms[k].Reg)
 			}
 			continue
 		case Draw:

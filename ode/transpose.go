@@ -40,7 +40,7 @@ type contribution struct {
 func (p *Plan) Transpose(knots ...int) (*Plan, error) {
 	t := &transposer{
 		from:   p,
-		plan:   &Plan{Name: p.Name + ", transposed", Schedule: p.Schedule, Raw: p.Raw, Order: p.Order, of: p},
+		plan:   &Plan{Name: p.Name + ", transposed", Schedule: p.Schedule, Raw: p.Raw, Order: p.Order, of: p, Code: make([]Instr, 0, len(p.Code)+len(p.Knots))},
 		gather: make([][]contribution, p.Regs),
 	}
 	t.plan.cot = make([]Reg, p.Regs)
@@ -69,6 +69,7 @@ func (p *Plan) Transpose(knots ...int) (*Plan, error) {
 type transposer struct {
 	from, plan *Plan
 	gather     [][]contribution // by forward register
+	kept       []Term           // room for the terms of the plan
 }
 
 func (t *transposer) input(name string, forward Reg) {
@@ -142,7 +143,7 @@ func (t *transposer) settle(forward Reg, step int) Reg {
 	case len(g) == 1 && g[0].C == 1 && g[0].Elements == nil && g[0].Samples == nil:
 		t.plan.cot[forward] = g[0].Reg
 	default:
-		terms := make([]Term, len(g))
+		terms := room(&t.kept, len(g))
 		for i := range g {
 			terms[i] = g[i].Term
 		}
