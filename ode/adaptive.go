@@ -23,6 +23,7 @@ type Realized[T Float] struct {
 	X        []T // the final state
 	NFE      int // evaluations that the run took
 	Rejected int // steps that were tried and not taken
+	Last     []T // where the chain of [LangevinGibbs] ended, which is the plan's other output; nil otherwise
 }
 
 // StepError says where an [Adaptive] run could not go on.
@@ -498,6 +499,10 @@ type conduct[T Float] struct {
 	x     []T
 	nfe   int
 	watch func(Step[T]) error
+
+	noise   NoiseSource[T]
+	draws   int                 // so far
+	observe func(Step[T]) error // of the steps of the parts
 }
 
 func newConduct[T Float](f Field[T], batch int, in Inputs[T]) (conduct[T], error) {
@@ -512,7 +517,7 @@ func newConduct[T Float](f Field[T], batch int, in Inputs[T]) (conduct[T], error
 	case batch < 1 || len(x) == 0 || len(x)%batch != 0:
 		return conduct[T]{}, fmt.Errorf("ode: Run: %d values do not make %d samples", len(x), batch)
 	}
-	return conduct[T]{field: numbered[T]{Field: f}, batch: batch, x: slices.Clone(x), watch: in.Observe}, nil
+	return conduct[T]{field: numbered[T]{Field: f}, batch: batch, x: slices.Clone(x), watch: in.Observe, noise: in.Noise}, nil
 }
 
 // do runs a plan, whose evaluation 0 is the first-th of the realized plan, and returns copies of its outputs. Its error is the cause alone.
@@ -522,7 +527,11 @@ func (c *conduct[T]) do(ctx context.Context, p *Plan, first int, ports map[strin
 		return nil, err
 	}
 	c.field.first = first
-	if err := r.Run(ctx, &c.field, Inputs[T]{Ports: ports}); err != nil {
+	in := Inputs[T]{Ports: ports, Observe: c.observe}
+	if p.Draws() > 0 && c.noise != nil {
+		in.Noise = later[T]{c.noise, c.draws}
+	}
+	if err := r.Run(ctx, &c.field, in); err != nil {
 		var stopped *Interrupted[T]
 		if errors.As(err, &stopped) {
 			c.nfe += stopped.NFE
@@ -531,6 +540,7 @@ func (c *conduct[T]) do(ctx context.Context, p *Plan, first int, ports map[strin
 		return nil, err
 	}
 	c.nfe += p.NFE()
+	c.draws += p.Draws()
 	out := map[string][]T{}
 	for _, port := range p.Outputs {
 		out[port.Name] = slices.Clone(r.at(port.Reg))
@@ -548,4 +558,16 @@ type numbered[T Float] struct {
 func (n *numbered[T]) Eval(dst, x []T, c Call[T]) error {
 	c.Index += n.first
 	return n.Field.Eval(dst, x, c)
+}
+
+// later is the noise of a part of the realized plan.
+type later[T Float] struct {
+	NoiseSource[T]
+	first int
+}
+
+// Draw implements [NoiseSource].
+func (l later[T]) Draw(dst []T, c DrawCall) error {
+	c.Index += l.first
+	return l.NoiseSource.Draw(dst, c)
 }

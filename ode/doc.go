@@ -72,10 +72,11 @@
 // prediction (Denoise), a multistep run's start (SingleStart, History). A solver that cannot heed one returns an error.
 //
 // Methods whose coefficients depend on what they meet on the way are a [Controller]: [Adaptive] steps, [TimeShift],
-// [NormalizeVariance]. They run, and return the plan they turned out to be, which is differentiated like any other, with its
-// coefficients held. [Brownian] noise makes stochastic runs with different steps follow one path.
+// [NormalizeVariance], [LangevinGibbs]. They run, and return the plan they turned out to be, which is differentiated like any
+// other, with its coefficients held. [Brownian] noise makes stochastic runs with different steps follow one path.
 //
-// A run may start late: [Problem].From is any time, and [Transport] maps noise to states there.
+// A run may start late: [Problem].From is any time, [Transport] maps noise to states there, and [PerSample] has a time for
+// each sample.
 //
 // # Writing a solver
 //

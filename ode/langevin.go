@@ -77,7 +77,11 @@ func (c PredictorCorrector) Plan(p Problem) (*Plan, error) {
 			if a.check(err); err != nil {
 				return
 			}
-			x = a.inline(step, x)
+			at := a.inline(step, x)
+			if a.err != nil {
+				return
+			}
+			x = at[step.Outputs[0].Reg]
 			if t := a.Node(i + 1); t.end <= 0 {
 				for range c.Corrections {
 					x = a.langevin(x, t, 4*c.SNR*c.SNR)
@@ -116,15 +120,15 @@ func (a *Assembler) langevin(x Reg, at Node, eta float64) Reg {
 	return a.Combine(append(terms, Term{Reg: a.Draw(at, at), C: math.Sqrt(eta) * at.Sigma})...)
 }
 
-// inline writes the code of a plan with the one input and the one output x, from a state on, and returns where it ends. Its first step
-// becomes the present one.
-func (a *Assembler) inline(p *Plan, x Reg) Reg {
+// inline writes the code of a plan with the one input and the one output x, from a state on, and returns where its registers are. Its first
+// step becomes the present one.
+func (a *Assembler) inline(p *Plan, x Reg) (at []Reg) {
 	if len(p.Inputs) != 1 || len(p.Outputs) != 1 {
 		a.Fail("%s starts from %v and ends in %v; a solver of one state is needed", p.Name, portNames(p.Inputs), portNames(p.Outputs))
-		return noReg
+		return nil
 	}
 	first, nfe, draws := a.step, a.plan.NFE(), a.plan.Draws()
-	at := make([]Reg, p.Regs)
+	at = make([]Reg, p.Regs)
 	at[p.Inputs[0].Reg] = x
 	for _, in := range p.Code {
 		dst := in.Dst
@@ -143,5 +147,5 @@ func (a *Assembler) inline(p *Plan, x Reg) Reg {
 		a.step = first + in.Step
 		at[dst] = a.emit(in)
 	}
-	return at[p.Outputs[0].Reg]
+	return at
 }

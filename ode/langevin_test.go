@@ -1,6 +1,9 @@
 package ode_test
 
 import (
+	"context"
+	"fmt"
+	"log"
 	"math"
 	"slices"
 	"testing"
@@ -93,7 +96,7 @@ func TestPredictorCorrectorCountsAndRefuses(t *testing.T) {
 }
 
 // The knots move the steps of the solver and the corrections alike.
-func TestGradientToTheKnotsOfCorrections(t *testing.T) {
+func TestCorrectionsAreRebuiltForOtherKnots(t *testing.T) {
 	p := compile(t, ode.PredictorCorrector{Of: ode.RK{}, SNR: .3}, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Knots: []float64{.8, .6, .45, .3}})
 	param, ok := p.Param("knots")
 	require.True(t, ok)
@@ -103,4 +106,96 @@ func TestGradientToTheKnotsOfCorrections(t *testing.T) {
 	require.NoError(t, err)
 	want := compile(t, ode.PredictorCorrector{Of: ode.RK{}, SNR: .3}, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Knots: moved})
 	require.Equal(t, want.Table(), q.Table())
+}
+
+// Corrections have the exact gradient of what was computed, to the latent and to the knots, with the noise that was drawn.
+func TestGradientsOfCorrectionsAgreeWithDifferences(t *testing.T) {
+	cot, noise := []float64{1, -.5, .3, .8, -1, .2, .6, -.4}, ode.Seed[float64]{Key: 4}
+	difference := func(at func(h float64) float64) float64 {
+		const h = 1e-4
+		return (8*(at(h)-at(-h)) - (at(2*h) - at(-2*h))) / (12 * h)
+	}
+	for _, of := range []ode.Solver{nil, ode.DDIM{Eta: 1}, ode.RK{}, ode.DPMpp{Single: true}} {
+		for _, raw := range predictions {
+			p := compile(t, ode.PredictorCorrector{Of: of, Corrections: 2, SNR: .3}, ode.Problem{Schedule: ode.VPLinear{}, Raw: raw, Knots: []float64{.8, .6, .45, .3}})
+			f, err := exact.NewField[float64](goldenMixture(t), p.Schedule, raw)
+			require.NoError(t, err)
+			loss := func(p *ode.Plan, x []float64) float64 {
+				r, err := ode.NewRunner[float64](p, 4, 2)
+				require.NoError(t, err)
+				require.NoError(t, r.Run(t.Context(), f, ode.Inputs[float64]{Ports: map[string][]float64{"x": x}, Noise: noise}))
+				return inner(cot, r.Output("x"))
+			}
+			_, grad, _ := pulled(t, p, f, latents, cot, 4, noise)
+			for i := range latents {
+				want := difference(func(h float64) float64 { x := slices.Clone(latents); x[i] += h; return loss(p, x) })
+				require.InDelta(t, want, grad[i], 1e-9*(1+math.Abs(want)), "%s: latent %d", p.Name, i)
+			}
+			back, err := p.Transpose()
+			require.NoError(t, err)
+			forward, err := ode.NewRunner[float64](p, 4, 2, back.Needs(true)...)
+			require.NoError(t, err)
+			require.NoError(t, forward.Run(t.Context(), f, ode.Inputs[float64]{Ports: map[string][]float64{"x": latents}, Noise: noise}))
+			reverse, err := ode.NewRunner[float64](back, 4, 2)
+			require.NoError(t, err)
+			table := make([]float64, len(p.Table()))
+			require.NoError(t, reverse.Run(t.Context(), f, ode.Inputs[float64]{Ports: map[string][]float64{"x": cot}, Forward: forward.Reg, Table: table}))
+			got, err := p.PullTable("knots", table)
+			require.NoError(t, err)
+			param, _ := p.Param("knots")
+			for i := range param.Value {
+				want := difference(func(h float64) float64 {
+					knots := slices.Clone(param.Value)
+					knots[i] += h
+					q, err := param.Rebuild(knots)
+					require.NoError(t, err)
+					return loss(q, latents)
+				})
+				require.InDelta(t, want, got[i], 1e-8*(1+math.Abs(want)), "%s: knot %d", p.Name, i)
+			}
+		}
+	}
+}
+
+// Euler's method takes eight steps to t = 0.05, where these states have a standard deviation of 0.52, and leaves too little of it. Corrections
+// make up for some.
+func ExamplePredictorCorrector() {
+	schedule := ode.VPLinear{}
+	network, err := exact.NewField[float64](exact.Gaussian{Mean: []float64{0}, Variance: []float64{.25}}, schedule, ode.Noise)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, corrections := range []int{0, 1, 4, 16} {
+		var solver ode.Solver = ode.RK{Tableau: ode.Euler()}
+		if corrections > 0 {
+			solver = ode.PredictorCorrector{Of: solver, Corrections: corrections}
+		}
+		plan, err := solver.Plan(ode.Problem{Schedule: schedule, Raw: ode.Noise, To: .05, From: 1, Steps: 8})
+		if err != nil {
+			log.Fatal(err)
+		}
+		const batch = 4000
+		noise := ode.Seed[float64]{Key: 1}
+		x, err := ode.Latent(plan, noise, batch, 1)
+		if err != nil {
+			log.Fatal(err)
+		}
+		runner, err := ode.NewRunner[float64](plan, batch, 1)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := runner.Run(context.Background(), network, ode.Inputs[float64]{Ports: map[string][]float64{"x": x}, Noise: noise}); err != nil {
+			log.Fatal(err)
+		}
+		sum := 0.
+		for _, v := range runner.Output("x") {
+			sum += v * v / batch
+		}
+		fmt.Printf("%d corrections: %.2f\n", corrections, math.Sqrt(sum))
+	}
+	// Output:
+	// 0 corrections: 0.43
+	// 1 corrections: 0.44
+	// 4 corrections: 0.46
+	// 16 corrections: 0.48
 }

@@ -28,6 +28,7 @@ func swept() []method {
 	return append(append(ms, stochastics()...),
 		method{name: "DDIM η = 0.6", solver: ode.DDIM{Eta: .6}},
 		method{name: "DDIM η = 1", solver: ode.DDIM{Eta: 1}},
+		method{name: "DDIM, corrected", solver: ode.PredictorCorrector{Of: ode.DDIM{}}},
 		method{name: "DPM++ 3M, lower final", solver: ode.DPMpp{Order: 3, LowerFinal: true}},
 		method{name: "UniPC-3, lower final", solver: ode.UniPC{Order: 3, LowerFinal: true}},
 		method{name: "DPM 3S, fast", solver: ode.DPM{Order: 3, Fast: true}},

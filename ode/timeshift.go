@@ -248,7 +248,13 @@ func (a *Assembler) individual(steps []individualStep) {
 
 // firstFrom is a first-order step to a node from a time of its own for each sample.
 func (a *Assembler) firstFrom(x Reg, times []float64, t Node) Reg {
-	nodes := make([]Node, len(times))
+	m, kind, nodes := a.predictEach(x, times)
+	return a.each(x, m, len(nodes), func(b int) (u, v float64, err error) { return kind.resolve(nodes[b].Point, t.Alpha, t.Sigma) })
+}
+
+// predictEach is Predict of any kind, at a time of its own for each sample.
+func (a *Assembler) predictEach(x Reg, times []float64) (m Reg, kind Prediction, nodes []Node) {
+	nodes = make([]Node, len(times))
 	in := Instr{Op: Evaluate, Src: x, Times: slices.Clone(times)}
 	for b, at := range times {
 		nodes[b] = a.At(at)
@@ -266,14 +272,14 @@ func (a *Assembler) firstFrom(x Reg, times []float64, t Node) Reg {
 		}
 		in.Src = a.Combine(Term{Reg: x, C: 1, Samples: a.finite(lower)})
 	}
-	m, kind := a.emit(in), a.Any()
+	m, kind = a.emit(in), a.Any()
 	if !a.problem.Raw.same(kind) || a.problem.Scale != (NoiseScale{}) {
 		m = a.each(x, m, len(nodes), func(b int) (u, v float64, err error) { return a.convert(kind, nodes[b]) })
 	}
 	if a.problem.Clip != (Clipping{}) {
 		m = a.emit(Instr{Op: Clip, Src: m, Clip: a.problem.Clip})
 	}
-	return a.each(x, m, len(nodes), func(b int) (u, v float64, err error) { return kind.resolve(nodes[b].Point, t.Alpha, t.Sigma) })
+	return m, kind, nodes
 }
 
 // each is u x + v m with numbers for each sample.

@@ -36,7 +36,7 @@ import (
 //
 // A Transport is not changed by its methods and may be shared between goroutines.
 //
-// Source: Li et al. 2023, arXiv 2307.11308 (DPM-OT), equations 8 to 11; Gu, Luo, Sun, Yau 2013, arXiv 1302.5472 (the convex energy).
+// Source: Li et al. 2023, arXiv 2307.11308 (DPM-OT); Gu, Luo, Sun, Yau 2013, arXiv 1302.5472 (the convex energy).
 //
 // Differs from reference: the release maps from the uniform distribution on [0, 1]^d, Uniform here.
 type Transport[T Float] struct {

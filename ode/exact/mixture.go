@@ -146,6 +146,38 @@ func (m Mixture) LogDensity(x []float64, at ode.Point) (float64, error) {
 	return k.shares(x) - math.Log(total) - n/2*math.Log(2*math.Pi), nil
 }
 
+// LevelPosterior writes the probability that each sample of x is of each of the levels, times of the schedule, if all are as likely before x is
+// seen: len(levels) values a sample, p_t(x) over their sum.
+func (m Mixture) LevelPosterior(dst, x []float64, s ode.Schedule, levels []float64) error {
+	n := m.Dim()
+	if len(levels) == 0 || n == 0 || len(x)%n != 0 || len(dst)*n != len(x)*len(levels) {
+		return fmt.Errorf("exact: posterior of %d levels in %d values for %d values of x in samples of %d; want a value for each level of each sample",
+			len(levels), len(dst), len(x), n)
+	}
+	for l, t := range levels {
+		kn, err := preparedAt(m, s.At(t), ode.Noise)
+		if err != nil {
+			return err
+		}
+		k := kn.(*mixture)
+		for b := range len(x) / n {
+			dst[b*len(levels)+l] = k.shares(x[b*n : (b+1)*n])
+		}
+	}
+	for ; len(dst) > 0; dst = dst[len(levels):] {
+		ps, sum := dst[:len(levels)], 0.0
+		top := slices.Max(ps)
+		for l, p := range ps {
+			ps[l] = math.Exp(p - top)
+			sum += ps[l]
+		}
+		for l := range ps {
+			ps[l] /= sum
+		}
+	}
+	return nil
+}
+
 // Sample fills dst with exact samples of x_t = α·x_0 + σ·ε, one after the other. The i-th depends on seed and i alone,
 // and its x_0 and ε are the same at every point: {Alpha: 1} gives x_0.
 func (m Mixture) Sample(dst []float64, at ode.Point, seed uint64) error {
