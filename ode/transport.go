@@ -254,7 +254,7 @@ func (e *TransportError) Error() string {
 func (e *TransportError) Unwrap() error { return e.Err }
 
 // errLimit is the cause of a fit that ran out of iterations.
-var errLimit = errors.New("Limit is reached; give a greater one")
+var errLimit = errors.New("the Limit is reached; give a greater one")
 
 // FitTransport finds the heights of a [Transport] to the given targets, samples of dim values: they minimise the convex energy
 //
