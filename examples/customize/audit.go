@@ -48,7 +48,7 @@ func (s *study[T]) attackStart(ctx context.Context) (*outcome[T], error) {
 	if one.Replay, err = s.oneStep(3); err != nil {
 		return nil, err
 	}
-	opt = s.options("audit: baseline, one-step gradient", c.runs*c.inside, c.rate) // as long in all
+	opt = s.options("audit: baseline, one-step gradient", 3*c.runs, c.rate)
 	opt.Constrain = within
 	short, err := customize.Latent(ctx, one, z, adjoint.Sum(loss), opt)
 	if err != nil {
