@@ -15,6 +15,7 @@ type ConvNetConfig struct {
 	Kernel                  int   // side of the kernels, odd; 3 by default
 	Features                int   // length of the output "features"
 	Norm                    bool  // whether each layer is normalised before its SiLU
+	Max                     bool  // whether a stage keeps the largest of each 2×2 instead of the mean
 	Classes                 int
 	Shard                   int // see [graph.Spec]
 }
@@ -22,7 +23,8 @@ type ConvNetConfig struct {
 // ConvNet judges small images as [Classifier] does, and better where what is seen may be shifted: each stage is a
 // convolution as large as its image, SiLU and the mean of each 2×2. One linear layer of all that is left, and SiLU, is the
 // output "features"; a linear layer of it the output "logits". With Norm, what enters a SiLU has mean 0 and variance 1
-// over the whole sample. All of it is smooth, so that a sampler can be differentiated through it.
+// over the whole sample. All of it is smooth, so that a sampler can be differentiated through it; with Max it is not, but it sees
+// faint noise, over which means look away: for judges.
 //
 // Weights, with matching biases:
 //
@@ -90,7 +92,12 @@ func (m *ConvNet) Build(b *graph.Builder, in *graph.Inputs) []*graph.Node {
 	c, h := m.config, in.Input(graph.X)
 	for i := range c.Stages {
 		h = b.Conv2D(h, in.Weight(stage(i)+".weight"), in.Weight(stage(i)+".bias"), 1, c.Kernel/2)
-		h = b.AveragePool2D(m.activate(b, h), 2, 2, 0)
+		h = m.activate(b, h)
+		if c.Max {
+			h = b.MaxPool2D(h, 2, 2, 0)
+		} else {
+			h = b.AveragePool2D(h, 2, 2, 0)
+		}
 	}
 	features := m.activate(b, linear(b, in, "in", flat(b, h)))
 	return []*graph.Node{linear(b, in, "out", features), features}

@@ -91,7 +91,7 @@ func classifier(o options, d *data.Images) (graph.Model, error) {
 		}
 		c := models.ConvNetConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Stages: []int{24, 48}, Features: 96, Norm: true, Classes: d.Classes}
 		if o.classifier == "b" {
-			c.Stages, c.Features = []int{16, 32, 64}, 64
+			c.Stages, c.Features, c.Norm, c.Max = []int{16, 32, 64}, 64, false, true
 		}
 		c.Features = cmp.Or(o.width, c.Features)
 		return models.NewConvNet(c)
