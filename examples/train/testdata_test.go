@@ -38,7 +38,7 @@ func TestReadmeOfTestdata(t *testing.T) {
 
 	// The commands are ones that the program takes.
 	commands := regexp.MustCompile(`(?m)^go run \./examples/train (.*)$`).FindAllStringSubmatch(string(text), -1)
-	require.Len(t, commands, 3)
+	require.Len(t, commands, 6)
 	for _, c := range commands {
 		_, err := parse(strings.Fields(c[1]), os.Stderr)
 		require.NoError(t, err, c[0])
