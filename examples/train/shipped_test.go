@@ -15,6 +15,7 @@ import (
 	"github.com/ebb-go/ebb/internal/rng"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
+	"github.com/ebb-go/ebb/train/data"
 )
 
 func shipped(t *testing.T, name string) (graph.Model, *graph.Weights[float32]) {
@@ -58,13 +59,27 @@ func TestShippedClassifiers(t *testing.T) {
 
 // The exact ∂u/∂t of the shipped flow points where u goes over ±0.01: what knots, time warps and solvers of high order rest
 // on. Sinusoids of too high a frequency would spoil it and nothing else.
-func TestShippedFlowIsSmoothInTime(t *testing.T) {
-	set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
-	require.NoError(t, err)
-	m, w32 := shipped(t, "flow")
-	w := graph.ConvertWeights[float64](w32)
-	n, size := 64, set.held.Size()
-	condition, err := models.Lookup(w, set.held.Labels[:n])
+func TestShippedFlowsAreSmoothInTime(t *testing.T) {
+	t.Run("digits", func(t *testing.T) {
+		set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
+		require.NoError(t, err)
+		m, w := shipped(t, "flow")
+		smoothInTime(t, m, w, set.held, 64)
+	})
+	t.Run("garments", func(t *testing.T) {
+		const dir = "../../testdata/fashion/"
+		held, err := data.IDXFiles(dir+"test-images-idx3-ubyte.gz", dir+"test-labels-idx1-ubyte.gz")
+		require.NoError(t, err)
+		m, w, _, err := models.Load[float32](dir + "flow.safetensors")
+		require.NoError(t, err)
+		smoothInTime(t, m, w, held, 16)
+	})
+}
+
+func smoothInTime(t *testing.T, m graph.Model, w32 *graph.Weights[float32], held *data.Images, n int) {
+	t.Helper()
+	w, size := graph.ConvertWeights[float64](w32), held.Size()
+	condition, err := models.Lookup(w, held.Labels[:n])
 	require.NoError(t, err)
 	cell, err := graph.NewCell(m, w)
 	require.NoError(t, err)
@@ -79,7 +94,7 @@ func TestShippedFlowIsSmoothInTime(t *testing.T) {
 		x := make([]float64, n*size)
 		rng.Normal(x, 1, 1, 1)
 		for i := range x {
-			x[i] = at*x[i] + (1-at)*float64(set.held.Pixels[i])
+			x[i] = at*x[i] + (1-at)*float64(held.Pixels[i])
 		}
 		u := func(t64 float64) []float64 {
 			y := make([]float64, len(x))
