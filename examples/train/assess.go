@@ -190,7 +190,16 @@ func assess(ctx context.Context, m graph.Model, w *graph.Weights[float32], judge
 		}
 		return f
 	}
-	made, trained, held := features(x, n), features(planar(set.train), set.train.N), features(planar(set.held), set.held.N)
+	// Of large sets the first images do: every pair is compared.
+	known, err := first(set.train, mostCompared)
+	if err != nil {
+		return r, err
+	}
+	others, err := first(set.held, mostCompared)
+	if err != nil {
+		return r, err
+	}
+	made, trained, held := features(x, n), features(planar(known), known.N), features(planar(others), others.N)
 	if err != nil {
 		return r, err
 	}
@@ -208,6 +217,19 @@ func assess(ctx context.Context, m graph.Model, w *graph.Weights[float32], judge
 	r.nearest, r.real = mean(nearest), mean(among)
 	r.diversity, err = measure.DiversityRatio(made, held)
 	return r, err
+}
+
+const mostCompared = 5000
+
+func first(d *data.Images, n int) (*data.Images, error) {
+	if d.N <= n {
+		return d, nil
+	}
+	indices := make([]int, n)
+	for i := range indices {
+		indices[i] = i
+	}
+	return d.Select(indices)
 }
 
 func mean(x []float64) (s float64) {
