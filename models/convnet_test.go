@@ -75,6 +75,34 @@ func TestConvNetStartsInScale(t *testing.T) {
 	}
 }
 
+// With Max, more noise is more light: the largest of four rises where their mean does not.
+func TestConvNetWithMaximaSeesNoise(t *testing.T) {
+	moved := map[bool]float64{}
+	for _, most := range []bool{false, true} {
+		m, err := NewConvNet(ConvNetConfig{Channels: 1, Height: 28, Width: 28, Stages: []int{8, 8}, Features: 16, Max: most, Classes: 10})
+		require.NoError(t, err)
+		w, err := graph.NewWeights[float64](m.Spec().Weights, 1)
+		require.NoError(t, err)
+		see := func(noise float64) []float64 {
+			x, out := normal[float64](40*784, 1), make([]float64, 40*16)
+			for i := range x {
+				x[i] = noise*x[i] - 1
+			}
+			require.NoError(t, newCell(t, m, w).Eval(40, &graph.Values[float64]{Inputs: [][]float64{x}, Outputs: [][]float64{nil, out}}))
+			return out
+		}
+		still, noisy := see(0), see(0.1)
+		for f := range 16 {
+			d := 0.0
+			for i := range 40 {
+				d += (noisy[i*16+f] - still[i*16+f]) / 40
+			}
+			moved[most] += d * d
+		}
+	}
+	require.Greater(t, moved[true], 10*moved[false])
+}
+
 func TestConvNetFile(t *testing.T) {
 	for _, norm := range []bool{false, true} {
 		m := smallConvNet(t, norm)
@@ -99,7 +127,7 @@ func TestConvNetFile(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	require.Equal(t, map[string]string{"ebb.model": "ConvNet", "ebb.version": "1",
-		"ebb.config": `{"Channels":2,"Height":5,"Width":6,"Stages":[3,4],"Kernel":3,"Features":5,"Norm":true,"Classes":3,"Shard":2}`}, f.Metadata())
+		"ebb.config": `{"Channels":2,"Height":5,"Width":6,"Stages":[3,4],"Kernel":3,"Features":5,"Norm":true,"Max":false,"Classes":3,"Shard":2}`}, f.Metadata())
 }
 
 func TestConvNetErrors(t *testing.T) {
