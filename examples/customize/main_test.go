@@ -79,13 +79,12 @@ func TestGarmentsInShort(t *testing.T) {
 	if testing.Short() {
 		t.Skip("gradients of a network of 1.9 million weights; run without -short")
 	}
-	targets, dir, out := customized(t, "-data", garments, "-target", "latent,audit", "-effort", "0.2")
-	require.Len(t, targets, 2, out)
+	targets, dir, out := customized(t, "-data", garments, "-target", "audit", "-effort", "0.2")
+	require.Len(t, targets, 1, out)
 	for name, r := range targets {
 		require.Less(t, r.LossAfter, r.LossBefore, name)
 		require.Less(t, r.Certificate, 1e-3, name) // as above
 	}
-	require.LessOrEqual(t, targets["latent"].ChangeRMS, targets["latent"].Extra["label_swap_rms"])
 	requirePicture(t, dir)
 }
 
