@@ -10,9 +10,9 @@ import (
 	"github.com/ebb-go/ebb/train/customize"
 )
 
-// hack is embolden without what keeps it honest: as much ink as possible, no target and no critic. The loss falls as it
+// runaway is embolden without what keeps it honest: as much ink as possible, no target and no critic. The loss falls as it
 // should, and the samples are ruined.
-func (s *study[T]) hack(ctx context.Context) (*outcome[T], error) {
+func (s *study[T]) runaway(ctx context.Context) (*outcome[T], error) {
 	began := time.Now()
 	c := s.bold
 	names := matrices(s.model.Spec())

@@ -153,7 +153,7 @@ func run[T customize.Float](ctx context.Context, set settings, stdout, stderr io
 	var outcomes []*outcome[T]
 	for _, t := range set.targets {
 		o, err := map[string]func(context.Context) (*outcome[T], error){
-			"latent": st.latent, "condition": st.learn, "weights": st.embolden, "audit": st.attackStart, "hacked": st.hack}[t](ctx)
+			"latent": st.latent, "condition": st.learn, "weights": st.embolden, "audit": st.attackStart, "hacked": st.runaway}[t](ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t, err)
 		}
