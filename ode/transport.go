@@ -279,55 +279,55 @@ func FitTransport[T Float](ctx context.Context, targets []T, dim int, o Transpor
 		return nil, err
 	}
 	n := len(t.Heights)
-	now := TransportFit[T]{Transport: *t, Volumes: make([]float64, n), Draws: o.Draws}
+	reached := TransportFit[T]{Transport: *t, Volumes: make([]float64, n), Draws: o.Draws}
 	best := TransportFit[T]{Transport: *t, Distance: math.Inf(1), Empty: n, Draws: o.Draws}
 	best.Heights = slices.Clone(t.Heights)
-	c, adam := newCells(&now.Transport), newAdam(n)
+	c, adam := newCells(&reached.Transport), newAdam(n)
 	least, waited, doublings := math.Inf(1), 0, o.Doublings
 	stop := func(cause error) (*TransportFit[T], error) {
-		return &best, &TransportError{Distance: best.Distance, Tolerance: o.Tolerance, Empty: best.Empty, Draws: now.Draws, Iterations: now.Iterations, Err: cause}
+		return &best, &TransportError{Distance: best.Distance, Tolerance: o.Tolerance, Empty: best.Empty, Draws: reached.Draws, Iterations: reached.Iterations, Err: cause}
 	}
 	gradient := make([]float64, n)
-	for now.Iterations < o.Limit {
-		if err := c.volumes(ctx, now.Volumes, now.Draws, o.Key, fitStream+uint64(now.Iterations)); err != nil {
+	for reached.Iterations < o.Limit {
+		if err := c.volumes(ctx, reached.Volumes, reached.Draws, o.Key, fitStream+uint64(reached.Iterations)); err != nil {
 			return stop(err)
 		}
-		now.Iterations++
-		now.Distance, now.Empty = 0, 0
-		for i, w := range now.Volumes {
-			gradient[i] = w - now.Weights[i]
-			now.Distance += gradient[i] * gradient[i]
+		reached.Iterations++
+		reached.Distance, reached.Empty = 0, 0
+		for i, w := range reached.Volumes {
+			gradient[i] = w - reached.Weights[i]
+			reached.Distance += gradient[i] * gradient[i]
 			if w == 0 {
-				now.Empty++
+				reached.Empty++
 			}
 		}
-		now.Distance = math.Sqrt(now.Distance)
-		if now.Distance < best.Distance {
-			heights, volumes := best.Heights, append(best.Volumes[:0], now.Volumes...)
-			best = now
+		reached.Distance = math.Sqrt(reached.Distance)
+		if reached.Distance < best.Distance {
+			heights, volumes := best.Heights, append(best.Volumes[:0], reached.Volumes...)
+			best = reached
 			best.Heights, best.Volumes = heights, volumes
-			copy(heights, now.Heights)
+			copy(heights, reached.Heights)
 		}
 		if o.Progress != nil {
-			if err := o.Progress(now); err != nil {
+			if err := o.Progress(reached); err != nil {
 				return stop(err)
 			}
 		}
-		if now.Distance < o.Tolerance && now.Empty == 0 {
-			return &now, nil
+		if reached.Distance < o.Tolerance && reached.Empty == 0 {
+			return &reached, nil
 		}
-		if waited++; now.Distance < least {
-			least, waited = now.Distance, 0
+		if waited++; reached.Distance < least {
+			least, waited = reached.Distance, 0
 		}
 		if waited > o.Patience {
 			if doublings == 0 {
 				return stop(nil)
 			}
 			doublings--
-			now.Draws, o.Rate, least, waited = 2*now.Draws, o.Rate/2, math.Inf(1), 0
+			reached.Draws, o.Rate, least, waited = 2*reached.Draws, o.Rate/2, math.Inf(1), 0
 		}
-		adam.step(now.Heights, gradient, o.Rate)
-		center(now.Heights)
+		adam.step(reached.Heights, gradient, o.Rate)
+		center(reached.Heights)
 	}
 	return stop(errLimit)
 }
