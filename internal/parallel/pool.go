@@ -13,6 +13,9 @@ import (
 const (
 	// linger is how long a worker spins without a job before it parks.
 	linger = time.Millisecond
+	// patience is how long anybody spins in vain before napping between looks. A wait as long as this most often means that
+	// the one who is waited for has lost its processor to another program; spinning would keep it from getting this one.
+	patience = 200 * time.Microsecond
 	// loads is the number of looks between two looks at the clock.
 	loads = 256
 	// share is the number of chunks a worker gets of a large job: enough for the others to make up for one that the
@@ -109,11 +112,27 @@ func (p *Pool) Run(n int, f func(worker, i int)) error {
 // wait returns when no worker is inside the job, of which every chunk is taken: those still inside are at their last
 // chunk, or have come too late for any.
 func (p *Pool) wait() {
-	for spins := 0; p.inside.Load() != 0; spins++ {
-		if spins > 2000 || p.crowded.Load() {
+	if p.empty() {
+		return
+	}
+	for began := time.Now(); !p.empty(); {
+		switch {
+		case p.crowded.Load():
 			runtime.Gosched()
+		case time.Since(began) > patience:
+			nap()
 		}
 	}
+}
+
+// empty waits a little for the workers to leave the job.
+func (p *Pool) empty() bool {
+	for range loads {
+		if p.inside.Load() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // take runs chunks of the present job until none is left.
@@ -169,7 +188,10 @@ func (p *Pool) work(worker int) {
 			continue
 		}
 		crowded := p.crowded.Load()
-		if !crowded && (p.held.Load() > 0 || time.Since(idle) < linger) {
+		if waited := time.Since(idle); !crowded && (p.held.Load() > 0 || waited < linger) {
+			if waited > patience {
+				nap()
+			}
 			continue
 		}
 		if crowded {
