@@ -74,7 +74,7 @@ type Result[T Float] struct {
 	Params    map[string][]float64 // gradients to parameters of the plan
 
 	NFE int // network evaluations of the solve
-	VJP int // products with the network's Jacobian; each evaluates the network once more, except when Unrolled
+	VJP int // products with the network's Jacobian; each evaluates the network once more, except when Unrolled or remembered
 
 	// Bytes is the memory for numbers that the run owns: states, activations, cotangents, gradients. The activations
 	// are those the field reports by a method Bytes() int64. Weights and the caller's inputs are not counted.

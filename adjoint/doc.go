@@ -13,6 +13,8 @@
 //	Checkpoint   the states the network saw + 1 × activations    NFE
 //	Unrolled     NFE × activations                               0
 //
+// A graph.Field that may [graph.Field.Remember] activations spares Checkpoint as many of those runs as it has memory for.
+//
 // A gradient to knots keeps every state that enters a combination, too, and compiles the plan anew four times a knot.
 //
 // Use Checkpoint, the default; Unrolled for a few steps of a small network, for second derivatives, and as a reference.

@@ -114,6 +114,8 @@ type job[T Float] struct {
 	shards int64
 	next   atomic.Int64 // the next shard nobody has taken
 	queue  queue        // for adding to the gradients of the weights, in the order of the shards
+	memory *memory[T]   // or nil: what is to be kept, or is kept
+	first  bool         // of it only what comes before the values
 	err    atomic.Pointer[error]
 }
 
@@ -294,31 +296,50 @@ func (c *Cell[T]) do(k kind, batch int, v, d *Values[T]) error {
 	if batch < 1 {
 		return fmt.Errorf("graph: batch of %d samples; at least 1 is needed", batch)
 	}
-	if err := c.check(k, batch, v, d); err != nil {
+	if err := c.check(batch, v, d); err != nil {
 		return err
 	}
+	full, rest, err := c.pair(k, batch, v, d)
+	if err != nil {
+		return err
+	}
+	return c.call(batch, v, d, full, rest)
+}
+
+// pair finds or compiles what computes whole shards of a batch and what computes the rest, either nil if there is none.
+func (c *Cell[T]) pair(k kind, batch int, v, d *Values[T]) (full, rest *variant[T], err error) {
+	if batch >= c.spec.Shard {
+		if full, err = c.variant(k, c.spec.Shard, v, d); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r := batch % c.spec.Shard; r > 0 {
+		rest, err = c.variant(k, r, v, d)
+	}
+	return full, rest, err
+}
+
+// call computes all shards of a batch.
+func (c *Cell[T]) call(batch int, v, d *Values[T], full, rest *variant[T]) error {
 	if !c.weights.use.TryRLock() {
 		return fmt.Errorf("cell: the weights are being written: %w", ErrBusy)
 	}
 	defer c.weights.use.RUnlock()
 	j := &c.job
-	j.v, j.d, j.batch, j.full, j.rest = v, d, batch, nil, nil
+	j.v, j.d, j.batch, j.full, j.rest = v, d, batch, full, rest
 	j.next.Store(0)
 	j.queue.reset()
 	j.err.Store(nil)
-	var err error
-	if batch >= c.spec.Shard {
-		if j.full, err = c.variant(k, c.spec.Shard, v, d); err != nil {
-			return err
-		}
-	}
-	if r := batch % c.spec.Shard; r > 0 {
-		if j.rest, err = c.variant(k, r, v, d); err != nil {
-			return err
-		}
-	}
 	j.shards = int64((batch + c.spec.Shard - 1) / c.spec.Shard)
-	if err = c.refresh(); err != nil {
+	if m := j.memory; m != nil {
+		if j.first {
+			m.version = c.weights.version.Load()
+		} else if m.version != c.weights.version.Load() {
+			return errStale
+		}
+	}
+	err := c.refresh()
+	if err != nil {
 		return err
 	}
 	err = c.pool.Run(min(c.pool.Workers(), int(j.shards)), c.run)
@@ -329,7 +350,7 @@ func (c *Cell[T]) do(k kind, batch int, v, d *Values[T]) error {
 	return err
 }
 
-func (c *Cell[T]) check(k kind, batch int, v, d *Values[T]) error {
+func (c *Cell[T]) check(batch int, v, d *Values[T]) error {
 	if len(v.Inputs) != len(c.spec.Inputs) {
 		return fmt.Errorf("graph: %d inputs for a network of %d", len(v.Inputs), len(c.spec.Inputs))
 	}
@@ -474,12 +495,11 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 				continue
 			}
 			if what.role == roleWeightTangent {
-				if v.adds[o] = p.adding(k, what.i); !v.adds[o] {
-					p.own(k) // now, and not when the worker has its first shard: Bytes is the same after every call
-				}
+				v.adds[o] = p.adding(k, what.i)
 			}
 			k++
 		}
+		v.claim(p)
 		for _, i := range p.inputs {
 			what, ok := bind[p.values[i].node]
 			if !ok {
@@ -495,6 +515,21 @@ func (c *Cell[T]) compile(v *variant[T]) error {
 	}
 	v.nodes = nil
 	return nil
+}
+
+// claim gives a program the gradients of weights that it does not add itself: now, and not when it has its first shard, so that
+// Bytes is the same after every call.
+func (v *variant[T]) claim(p *Program[T]) {
+	k := 0
+	for o, what := range v.out {
+		if v.zero[o] {
+			continue
+		}
+		if what.role == roleWeightTangent && !v.adds[o] {
+			p.own(k)
+		}
+		k++
+	}
 }
 
 // write builds the network, and its derivative if one is asked for. It returns what each input is.
@@ -614,25 +649,32 @@ func (c *Cell[T]) shard(worker, i int) {
 	if j.batch-from < c.spec.Shard {
 		v = j.rest
 	}
-	err := c.runShard(v, worker, i, from)
-	if err != nil {
+	p := v.programs[worker]
+	if j.memory != nil {
+		p = j.memory.program(i, p)
+	}
+	if err := c.runShard(v, p, i, from); err != nil {
 		c.fail(err)
 		return
 	}
-	if v.kind == pullback {
-		c.addWeights(v, worker, int64(i))
+	if v.kind == pullback && !j.first {
+		c.addWeights(v, p, int64(i))
 	}
 }
 
-func (c *Cell[T]) runShard(v *variant[T], worker, shard, from int) error {
-	p := v.programs[worker]
+func (c *Cell[T]) runShard(v *variant[T], p *Program[T], shard, from int) error {
 	for k, what := range v.bind {
 		if err := p.BindAt(k, c.slice(what, from, v.size)); err != nil {
 			return err
 		}
 	}
-	k := 0
+	k, values := 0, 0
 	for o, what := range v.out {
+		if value := what.role == roleOutput || what.role == roleOffer; value {
+			values++
+		} else if c.job.first {
+			break
+		}
 		dst := c.slice(what, from, v.size)
 		switch {
 		case v.zero[o]:
@@ -651,7 +693,13 @@ func (c *Cell[T]) runShard(v *variant[T], worker, shard, from int) error {
 		return nil
 	}
 	p.number = int64(shard)
-	return p.Run()
+	switch {
+	case c.job.memory == nil:
+		return p.Run()
+	case c.job.first:
+		return p.RunTo(values)
+	}
+	return p.RunFrom(values)
 }
 
 func (c *Cell[T]) fail(err error) {
@@ -698,7 +746,7 @@ func tap[T Float](taps []ode.Tap[T], name string) []T {
 }
 
 // addWeights adds those gradients of a shard that their ops did not add themselves.
-func (c *Cell[T]) addWeights(v *variant[T], worker int, shard int64) {
+func (c *Cell[T]) addWeights(v *variant[T], p *Program[T], shard int64) {
 	k := 0
 	for o, what := range v.out {
 		if what.role == roleWeightTangent && !v.adds[o] {
@@ -706,7 +754,7 @@ func (c *Cell[T]) addWeights(v *variant[T], worker int, shard int64) {
 				return
 			}
 			if !v.zero[o] {
-				kernels.Axpy(c.slice(what, 0, 0), 1, v.programs[worker].Output(k))
+				kernels.Axpy(c.slice(what, 0, 0), 1, p.Output(k))
 			}
 			c.job.queue.leave(what.i)
 		}

@@ -20,6 +20,9 @@ type Field[T Float] struct {
 	t       []T
 	pulled  []T // gradient to the condition of one evaluation
 	weights map[string][]T
+
+	limit, kept int64 // bytes, of what is remembered
+	memories    []*memory[T]
 }
 
 var (
@@ -54,7 +57,7 @@ func NewField[T Float](c *Cell[T], condition []T) (*Field[T], error) {
 // Bytes is the memory that the field and its Cell own, weights not counted.
 func (f *Field[T]) Bytes() int64 {
 	var x T
-	return f.cell.Bytes() + int64(len(f.condition)+len(f.t)+len(f.pulled))*int64(unsafe.Sizeof(x))
+	return f.cell.Bytes() + f.kept + int64(len(f.condition)+len(f.t)+len(f.pulled))*int64(unsafe.Sizeof(x))
 }
 
 // Cell is what the field runs on.
@@ -106,6 +109,11 @@ func (f *Field[T]) Eval(dst, x []T, c ode.Call[T]) error {
 	if err := f.point(x, c); err != nil {
 		return err
 	}
+	if m := f.memory(&c); m != nil {
+		if done, err := f.begin(m, c.Batch, dst); done {
+			return err
+		}
+	}
 	f.v.Outputs[0] = dst
 	return f.cell.Eval(c.Batch, &f.v)
 }
@@ -149,8 +157,19 @@ func (f *Field[T]) VJP(g *ode.Tangent[T], cotangent, x []T, c ode.Call[T]) error
 			f.d.Inputs[2] = f.pulled
 		}
 	}
-	if err := f.cell.VJP(c.Batch, &f.v, &f.d); err != nil {
-		return err
+	done := false
+	if m := f.memory(&c); m != nil {
+		if done, err = f.finish(m, c.Batch, g.Value); err != nil {
+			return err
+		}
+	}
+	if !done {
+		if err := f.cell.VJP(c.Batch, &f.v, &f.d); err != nil {
+			return err
+		}
+		if err := f.learn(&c); err != nil {
+			return err
+		}
 	}
 	if condition != nil {
 		kernels.Axpy(condition, 1, f.pulled)

@@ -155,12 +155,17 @@ func compile[T Float](outs []*Node, sharing bool) (*Program[T], error) {
 		n = max(n, s.scratch)
 	}
 	p.scratch = aligned[T](n)
+	p.settle()
+	return p, nil
+}
+
+// settle gives the values their places in the arena.
+func (p *Program[T]) settle() {
 	for i, v := range p.values {
 		if at := p.at[i]; at >= 0 {
 			p.vals[i] = p.arena[at : at+v.size : at+v.size]
 		}
 	}
-	return p, nil
 }
 
 // kernelOf is the function of the element type.
@@ -268,14 +273,14 @@ func (p *Program[T]) Output(i int) []T { return p.vals[p.outs[i]] }
 
 // Run computes the outputs. Inputs that were not bound to a slice take the value that Gorgonia's Let gave them. A panic
 // of an op comes back as an error that names the op.
-func (p *Program[T]) Run() error { return p.run(0, len(p.steps)) }
+func (p *Program[T]) Run() error { return p.run(0, len(p.steps), len(p.outs)) }
 
 // RunTo computes the first n outputs. [Program.RunFrom] with the same n goes on from there: so the
 // elements of an input that is bound but not yet used, such as a cotangent, may depend on earlier outputs.
-func (p *Program[T]) RunTo(n int) error { return p.run(0, p.end(n)) }
+func (p *Program[T]) RunTo(n int) error { return p.run(0, p.end(n), n) }
 
 // RunFrom computes what [Program.RunTo] has left.
-func (p *Program[T]) RunFrom(n int) error { return p.run(p.end(n), len(p.steps)) }
+func (p *Program[T]) RunFrom(n int) error { return p.run(p.end(n), len(p.steps), len(p.outs)) }
 
 // end is the number of steps, all at the front, that the first n outputs need.
 func (p *Program[T]) end(n int) int {
@@ -294,7 +299,8 @@ func (p *Program[T]) end(n int) int {
 	return end
 }
 
-func (p *Program[T]) run(from, to int) (err error) {
+// run takes the steps in [from, to), after which the first n outputs are there.
+func (p *Program[T]) run(from, to, n int) (err error) {
 	if !p.busy.CompareAndSwap(false, true) {
 		return fmt.Errorf("program: %w", ErrBusy)
 	}
@@ -316,7 +322,7 @@ func (p *Program[T]) run(from, to int) (err error) {
 			}
 		}
 	}
-	for i := range p.outs {
+	for i := range n {
 		p.own(i)
 	}
 	var began time.Time
@@ -360,7 +366,7 @@ func (p *Program[T]) run(from, to int) (err error) {
 		}
 	}
 	at = -1
-	for i, from := range p.copies {
+	for i, from := range p.copies[:n] {
 		if from >= 0 {
 			copy(p.vals[p.outs[i]], p.vals[from])
 		}
