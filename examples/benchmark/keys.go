@@ -20,7 +20,8 @@ type job struct {
 type entry struct {
 	key, work string
 	flops     float64 // of a product, whose figure is GFLOP/s
-	open      func(threads int) (*job, error)
+	batch     int     // of images or rows, where there are some
+	open      func(threads, batch int) (*job, error)
 	network   bool // a Cell evaluates, which can be profiled
 }
 
@@ -34,19 +35,19 @@ func table() []entry {
 			name = fmt.Sprintf("gemm_f32_%d", n)
 		}
 		t = append(t, entry{key: name, work: fmt.Sprintf("product of %d×%d and %d×%d", m, k, k, n), flops: 2 * float64(m) * float64(k) * float64(n),
-			open: func(threads int) (*job, error) { return openGemm(threads, m, k, n) }})
+			open: func(threads, _ int) (*job, error) { return openGemm(threads, m, k, n) }})
 	}
 	return append(t,
-		entry{key: "mlp_forward", work: "65→256→256→256→64, SiLU, batch 256", open: openMLP(false), network: true},
-		entry{key: "mlp_vjp", work: "the same, forward and VJP to input and weights", open: openMLP(true), network: true},
-		entry{key: "dit_forward", work: "DiT of 28×28 images, batch 64", open: openDiT(nothing), network: true},
-		entry{key: "dit_vjp_latent", work: "the same, forward and VJP to x alone", open: openDiT(latent), network: true},
-		entry{key: "dit_vjp", work: "the same, forward and VJP to x and weights", open: openDiT(everything), network: true},
-		entry{key: "dit_train_step", work: "flow loss, gradient, AdamW with average, batch 64", open: openTrainer, network: true},
-		entry{key: "sample20", work: "Heun, 10 steps, 20 evaluations, batch 16", open: openSample, network: true},
-		entry{key: "gradient20", work: "the same and its exact gradient to the latent, checkpointed", open: openGradient, network: true},
-		entry{key: "gradient20_peak_bytes", work: "growth of the resident set over two such calls"},
-		entry{key: "solver_step", work: "a step of DPM-Solver++ 2M without the network, 16×1×28×28", open: openSolver},
+		entry{key: "mlp_forward", work: "65→256→256→256→64, SiLU, batch 256", batch: 256, open: openMLP(false), network: true},
+		entry{key: "mlp_vjp", work: "the same, forward and VJP to input and weights", batch: 256, open: openMLP(true), network: true},
+		entry{key: "dit_forward", work: "DiT of 28×28 images, batch 64", batch: 64, open: openDiT(nothing), network: true},
+		entry{key: "dit_vjp_latent", work: "the same, forward and VJP to x alone", batch: 64, open: openDiT(latent), network: true},
+		entry{key: "dit_vjp", work: "the same, forward and VJP to x and weights", batch: 64, open: openDiT(everything), network: true},
+		entry{key: "dit_train_step", work: "flow loss, gradient, AdamW with average, batch 64", batch: 64, open: openTrainer, network: true},
+		entry{key: "sample20", work: "Heun, 10 steps, 20 evaluations, batch 16", batch: images, open: openSample, network: true},
+		entry{key: "gradient20", work: "the same and its exact gradient to the latent, checkpointed", batch: images, open: openGradient, network: true},
+		entry{key: "gradient20_peak_bytes", work: "growth of the resident set over two such calls", batch: images},
+		entry{key: "solver_step", work: "a step of DPM-Solver++ 2M without the network, 16×1×28×28", batch: images, open: openSolver},
 	)
 }
 
@@ -72,10 +73,13 @@ func work(key string) string { return find(key).work }
 // measure returns the figure of a key: the best of o.repeat.
 func measure(ctx context.Context, key string, o options) (float64, error) {
 	e := find(key)
-	if e.open == nil {
-		return gradientPeak(ctx, o.threads)
+	if o.batch > 0 {
+		e.batch = o.batch
 	}
-	j, err := e.open(o.threads)
+	if e.open == nil {
+		return gradientPeak(ctx, o.threads, e.batch)
+	}
+	j, err := e.open(o.threads, e.batch)
 	if err != nil {
 		return 0, err
 	}

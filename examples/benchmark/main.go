@@ -64,6 +64,7 @@ type options struct {
 	python      string
 	scripts     string
 	least       time.Duration // of one repetition
+	batch       int           // instead of the table's, if any
 }
 
 func parse(args []string, help io.Writer) (options, error) {

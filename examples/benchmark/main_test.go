@@ -18,12 +18,12 @@ import (
 	"github.com/ebb-go/ebb/internal/kernels"
 )
 
-// small is one call of every key, once it is warm.
+// small is one call of every key, once it is warm, of two images.
 func small(t *testing.T, args ...string) options {
 	t.Helper()
 	o, err := parse(append([]string{"-repeat", "1"}, args...), io.Discard)
 	require.NoError(t, err)
-	o.least = 0
+	o.least, o.batch = 0, 2
 	return o
 }
 

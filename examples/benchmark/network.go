@@ -53,9 +53,8 @@ const (
 	everything
 )
 
-func openMLP(vjp bool) func(threads int) (*job, error) {
-	return func(threads int) (*job, error) {
-		const batch = 256
+func openMLP(vjp bool) func(threads, batch int) (*job, error) {
+	return func(threads, batch int) (*job, error) {
 		m := mlp{}
 		w, err := graph.NewWeights[float32](m.Spec().Weights, 1)
 		if err != nil {
@@ -88,9 +87,8 @@ func dit() (*models.DiT, *graph.Weights[float32], error) {
 
 const pixels = 28 * 28
 
-func openDiT(want wanted) func(threads int) (*job, error) {
-	return func(threads int) (*job, error) {
-		const batch = 64
+func openDiT(want wanted) func(threads, batch int) (*job, error) {
+	return func(threads, batch int) (*job, error) {
 		m, w, err := dit()
 		if err != nil {
 			return nil, err
@@ -133,8 +131,7 @@ func openCell(threads int, m graph.Model, w *graph.Weights[float32], batch int, 
 }
 
 // openTrainer prepares steps of training on noise in place of images, which takes as long.
-func openTrainer(threads int) (*job, error) {
-	const batch = 64
+func openTrainer(threads, batch int) (*job, error) {
 	m, w, err := dit()
 	if err != nil {
 		return nil, err

@@ -10,7 +10,8 @@ import (
 // profile prints where the time of a key goes: how long the first call takes, which compiles, and then, op by op, as many calls as
 // fit into o.least.
 func profile(ctx context.Context, key string, o options, out io.Writer) error {
-	j, err := find(key).open(o.threads)
+	e := find(key)
+	j, err := e.open(o.threads, e.batch)
 	if err != nil {
 		return err
 	}

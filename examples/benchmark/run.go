@@ -26,12 +26,12 @@ type sampler struct {
 	x     []float32
 }
 
-func newSampler(threads int) (*sampler, error) {
+func newSampler(threads, batch int) (*sampler, error) {
 	m, w, err := dit()
 	if err != nil {
 		return nil, err
 	}
-	labels := make([]int, images)
+	labels := make([]int, batch)
 	for i := range labels {
 		labels[i] = i % 10
 	}
@@ -55,17 +55,17 @@ func newSampler(threads int) (*sampler, error) {
 		c.Close()
 		return nil, err
 	}
-	return &sampler{f, plan, normal(images*pixels, 1)}, nil
+	return &sampler{f, plan, normal(batch*pixels, 1)}, nil
 }
 
 func (s *sampler) close() { s.field.Cell().Close() }
 
-func openSample(threads int) (*job, error) {
-	s, err := newSampler(threads)
+func openSample(threads, batch int) (*job, error) {
+	s, err := newSampler(threads, batch)
 	if err != nil {
 		return nil, err
 	}
-	r, err := ode.NewRunner[float32](s.plan, images, pixels)
+	r, err := ode.NewRunner[float32](s.plan, batch, pixels)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -80,17 +80,17 @@ func openSample(threads int) (*job, error) {
 	}, nil
 }
 
-func openGradient(threads int) (*job, error) {
-	s, err := newSampler(threads)
+func openGradient(threads, batch int) (*job, error) {
+	s, err := newSampler(threads, batch)
 	if err != nil {
 		return nil, err
 	}
-	a, err := adjoint.New(adjoint.Problem[float32]{Plan: s.plan, Field: s.field, Batch: images, Dim: pixels, Wrt: []string{"x"}})
+	a, err := adjoint.New(adjoint.Problem[float32]{Plan: s.plan, Field: s.field, Batch: batch, Dim: pixels, Wrt: []string{"x"}})
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	in, loss := adjoint.From(s.x), adjoint.Dot(normal(images*pixels, 2))
+	in, loss := adjoint.From(s.x), adjoint.Dot(normal(batch*pixels, 2))
 	release := s.field.Cell().Hold()
 	return &job{
 		do: func(ctx context.Context) error {
@@ -105,9 +105,9 @@ func openGradient(threads int) (*job, error) {
 
 // gradientPeak returns by how much the resident set grows in the first two calls of a fresh gradient, its compilation included.
 // Another gradient has been taken and dropped before, so that code and runtime are resident already.
-func gradientPeak(ctx context.Context, threads int) (float64, error) {
+func gradientPeak(ctx context.Context, threads, batch int) (float64, error) {
 	once := func(calls int) error {
-		j, err := openGradient(threads)
+		j, err := openGradient(threads, batch)
 		if err != nil {
 			return err
 		}
@@ -169,17 +169,17 @@ type idle struct{}
 
 func (idle) Eval(dst, x []float32, _ ode.Call[float32]) error { copy(dst, x); return nil }
 
-func openSolver(int) (*job, error) {
+func openSolver(_, batch int) (*job, error) {
 	const steps = 20
 	p, err := ode.DPMpp{}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: steps})
 	if err != nil {
 		return nil, err
 	}
-	r, err := ode.NewRunner[float32](p, images, pixels)
+	r, err := ode.NewRunner[float32](p, batch, pixels)
 	if err != nil {
 		return nil, err
 	}
-	in := ode.Inputs[float32]{Ports: map[string][]float32{"x": normal(images*pixels, 1)}}
+	in := ode.Inputs[float32]{Ports: map[string][]float32{"x": normal(batch*pixels, 1)}}
 	return &job{
 		do:    func(ctx context.Context) error { return r.Run(ctx, idle{}, in) },
 		scale: steps,

@@ -56,7 +56,7 @@ func openGrowing(side, batch, threads int) (*job, func() int64, error) {
 
 // openSteps is the gradient of a run of so many steps to its latent.
 func openSteps(n, threads int) (*job, func() int64, error) {
-	s, err := newSampler(threads)
+	s, err := newSampler(threads, images)
 	if err != nil {
 		return nil, nil, err
 	}
