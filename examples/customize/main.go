@@ -37,6 +37,7 @@ type settings struct {
 	seed    uint64
 	scale   float64
 	dry     bool
+	change  func(*subject) // what tests ask for less with
 }
 
 // known are the targets, all but the last of which are done by default. Pictures of one's own are for the first two.
@@ -107,6 +108,10 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
+	return s.command(ctx, stdout, stderr)
+}
+
+func (s settings) command(ctx context.Context, stdout, stderr io.Writer) error {
 	if s.prepare != "" {
 		return prepare(ctx, s.prepare, folder(s.data), stdout)
 	}
@@ -135,6 +140,9 @@ func run[T customize.Float](ctx context.Context, set settings, stdout, stderr io
 	}
 	defer st.Close()
 	st.quick = set.scale
+	if set.change != nil {
+		set.change(st.subject)
+	}
 	if set.images != "" {
 		fit, err := st.own(set.images)
 		if err != nil {

@@ -24,11 +24,31 @@ import (
 
 const digits = "../../testdata/digits"
 
+// customized runs the command and reads its report.
 func customized(t *testing.T, args ...string) (map[string]report, string, string) {
 	t.Helper()
+	return changed(t, nil, args...)
+}
+
+// inShort is customized on few samples: for what does not depend on their number.
+func inShort(t *testing.T, args ...string) (map[string]report, string, string) {
+	t.Helper()
+	return changed(t, func(s *subject) {
+		s.edit.each = 1
+		s.concept.batch, s.concept.test = 8, 20
+		s.bold.batch, s.bold.test = 10, 20
+		s.audit.samples = 5
+	}, args...)
+}
+
+func changed(t *testing.T, change func(*subject), args ...string) (map[string]report, string, string) {
+	t.Helper()
 	dir := t.TempDir()
+	s, err := parse(append([]string{"-data", digits, "-out", dir}, args...), io.Discard)
+	require.NoError(t, err)
+	s.change = change
 	var out bytes.Buffer
-	require.NoError(t, command(context.Background(), append([]string{"-data", digits, "-out", dir}, args...), &out, io.Discard))
+	require.NoError(t, s.command(context.Background(), &out, io.Discard))
 	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	require.NoError(t, err)
 	var r struct{ Targets map[string]report }
@@ -37,12 +57,16 @@ func customized(t *testing.T, args ...string) (map[string]report, string, string
 }
 
 // What the command promises: every target beats its baselines, by a judge that no loss has seen, the optimum stands with more
-// evaluations, and the gradient is that of the sampler.
+// evaluations, and the gradient is that of the sampler. Half of the iterations are enough to tell, but for edits.
 func TestTargetsBeatTheirBaselines(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the whole command; run without -short")
 	}
-	targets, dir, out := customized(t)
+	targets, dir, out := changed(t, func(s *subject) {
+		for _, n := range []*int{&s.concept.runs, &s.bold.runs, &s.bold.last, &s.audit.runs} {
+			*n /= 2
+		}
+	})
 	require.Len(t, targets, 4)
 	for name, r := range targets {
 		require.NotEmpty(t, r.Baseline, name)
@@ -79,7 +103,7 @@ func TestGarmentsInShort(t *testing.T) {
 	if testing.Short() {
 		t.Skip("gradients of a network of 1.9 million weights; run without -short")
 	}
-	targets, dir, out := customized(t, "-data", garments, "-target", "audit", "-effort", "0.2")
+	targets, dir, out := inShort(t, "-data", garments, "-target", "audit", "-effort", "0.2")
 	require.Len(t, targets, 1, out)
 	for name, r := range targets {
 		require.Less(t, r.LossAfter, r.LossBefore, name)
@@ -157,7 +181,7 @@ func requireArtifacts(t *testing.T, dir, data string) {
 
 // In float64 the certificates are sharp.
 func TestCertificatesInFloat64(t *testing.T) {
-	targets, _, _ := customized(t, "-dtype", "float64", "-effort", "0.05")
+	targets, _, _ := inShort(t, "-dtype", "float64", "-effort", "0.05")
 	for name, r := range targets {
 		require.Less(t, r.Certificate, 1e-8, name)
 		require.Less(t, r.CertificateKnots, 1e-6, name)
@@ -166,16 +190,15 @@ func TestCertificatesInFloat64(t *testing.T) {
 }
 
 func TestTargetsAndSeedsAreChosen(t *testing.T) {
-	one, _, _ := customized(t, "-target", "latent", "-effort", "0.05")
+	one, _, _ := inShort(t, "-target", "latent", "-effort", "0.05")
 	require.Len(t, one, 1)
-	two, _, _ := customized(t, "-target", "condition,latent", "-effort", "0.05", "-seed", "3")
+	two, _, _ := inShort(t, "-target", "latent,condition", "-effort", "0.05")
 	require.Len(t, two, 2)
-	same, _, _ := customized(t, "-target", "latent", "-effort", "0.05")
-	a, b := one["latent"], same["latent"]
+	a, b := one["latent"], two["latent"]
 	a.Seconds, b.Seconds = 0, 0
 	require.Equal(t, a, b)
-	again, _, _ := customized(t, "-target", "condition", "-effort", "0.05")
-	require.NotEqual(t, again["condition"].LossAfter, two["condition"].LossAfter)
+	other, _, _ := inShort(t, "-target", "condition", "-effort", "0.05", "-seed", "3")
+	require.NotEqual(t, two["condition"].LossAfter, other["condition"].LossAfter)
 }
 
 // Pictures of one's own are fitted, told from their classes by their folders or by the critic, edited and learned.
@@ -200,7 +223,7 @@ func TestPicturesOfOnesOwn(t *testing.T) {
 	}
 	edits := map[string]report{}
 	for name, args := range map[string][]string{"flat": {"-images", flat}, "named": {"-images", named}, "to 9": {"-images", flat, "-to", "9"}} {
-		targets, _, out := customized(t, append(args, "-effort", "0.1")...)
+		targets, _, out := inShort(t, append(args, "-effort", "0.1")...)
 		require.Contains(t, out, "6 pictures of 40×40 read as grey, scaled to 8×8, light and dark exchanged")
 		require.Len(t, targets, 2)
 		require.Contains(t, targets, "condition")

@@ -29,13 +29,13 @@ func shipped(t *testing.T, name string) (graph.Model, *graph.Weights[float32]) {
 // not told from held-out images, and they are no copies of the training images.
 func TestShippedFlow(t *testing.T) {
 	if testing.Short() {
-		t.Skip("2000 samples")
+		t.Skip("1000 samples")
 	}
 	set, err := load(options{data: digits + "digits.csv.gz"}, io.Discard)
 	require.NoError(t, err)
 	m, w := shipped(t, "flow")
 	judge, judgeWeights := shipped(t, "classifier-b")
-	r, err := assess(context.Background(), m, w, judge, judgeWeights, set, 2000, 1)
+	r, err := assess(context.Background(), m, w, judge, judgeWeights, set, 1000, 1)
 	require.NoError(t, err)
 	t.Log(r)
 	require.GreaterOrEqual(t, r.agreement.Overall, 0.94)
