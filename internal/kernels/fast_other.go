@@ -24,3 +24,7 @@ func logSumExpFast[T Float]([]T) (T, T, bool)                            { retur
 func normalizeFast[T Float](_, _ []T, _, _ int, _ T, _ bool, _ []T) bool { return false }
 func normalizeGradFast[T Float](_, _, _ []T, _, _ int, _ T, _ bool) bool { return false }
 func gateFast[T Float](gating, []T, []T, []T, []T, []T) bool             { return false }
+
+func attentionFastScratch[T Float](Heads) (int, bool)                  { return 0, false }
+func attentionFast[T Float](_ Heads, _, _ []T, _ T, _ []T) bool        { return false }
+func attentionGradFast[T Float](_ Heads, _, _, _ []T, _ T, _ []T) bool { return false }

@@ -6287,6 +6287,701 @@ done359:
 	VZEROUPPER
 	RET
 
+// func softmaxColumns32avx2(rows int, vectors int, ld int, x *float32, base2 float32, ahead *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·softmaxColumns32avx2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ vectors+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ ahead+40(FP), SI
+	LEAQ (DX)(DX*2), DI
+
+column361:
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS (BX), Y0
+	MOVQ    BX, R9
+	MOVQ    AX, R8
+	SUBQ    $0x04, R8
+	JL      tail363
+
+down362:
+	VMAXPS (R9), Y0, Y0
+	VMAXPS (R9)(DX*1), Y0, Y0
+	VMAXPS (R9)(DX*2), Y0, Y0
+	VMAXPS (R9)(DI*1), Y0, Y0
+	LEAQ   (R9)(DX*4), R9
+	SUBQ   $0x04, R8
+	JGE    down362
+
+tail363:
+	ADDQ $0x04, R8
+	JZ   done365
+
+one364:
+	VMAXPS (R9), Y0, Y0
+	ADDQ   DX, R9
+	DECQ   R8
+	JNZ    one364
+
+done365:
+	VBROADCASTSS base2+32(FP), Y2
+	VMULPS       Y2, Y0, Y0
+	MOVQ         BX, R9
+	MOVQ         AX, R8
+	SUBQ         $0x04, R8
+	JL           tail367
+
+down366:
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $0x00000100, SI
+	VMOVUPS      (R9), Y2
+	VMOVUPS      (R9)(DX*1), Y3
+	VMOVUPS      (R9)(DX*2), Y4
+	VMOVUPS      (R9)(DI*1), Y5
+	VBROADCASTSS base2+32(FP), Y6
+	VFMSUB213PS  Y0, Y6, Y2
+	VFMSUB213PS  Y0, Y6, Y3
+	VFMSUB213PS  Y0, Y6, Y4
+	VFMSUB213PS  Y0, Y6, Y5
+	VMOVUPS      wide32<>+448(SB), Y6
+	VMAXPS       Y2, Y6, Y2
+	VMAXPS       Y3, Y6, Y3
+	VMAXPS       Y4, Y6, Y4
+	VMAXPS       Y5, Y6, Y5
+	VROUNDPS     $0x00, Y2, Y6
+	VROUNDPS     $0x00, Y3, Y7
+	VROUNDPS     $0x00, Y4, Y8
+	VROUNDPS     $0x00, Y5, Y9
+	VSUBPS       Y6, Y2, Y2
+	VSUBPS       Y7, Y3, Y3
+	VSUBPS       Y8, Y4, Y4
+	VSUBPS       Y9, Y5, Y5
+	VMOVUPS      wide32<>+480(SB), Y14
+	VMOVUPS      wide32<>+512(SB), Y13
+	VMOVUPS      Y13, Y10
+	VMOVUPS      Y13, Y11
+	VMOVUPS      Y13, Y12
+	VMOVUPS      Y13, Y13
+	VFMADD231PS  Y14, Y2, Y10
+	VFMADD231PS  Y14, Y3, Y11
+	VFMADD231PS  Y14, Y4, Y12
+	VFMADD231PS  Y14, Y5, Y13
+	VMOVUPS      wide32<>+544(SB), Y14
+	VFMADD213PS  Y14, Y2, Y10
+	VFMADD213PS  Y14, Y3, Y11
+	VFMADD213PS  Y14, Y4, Y12
+	VFMADD213PS  Y14, Y5, Y13
+	VMOVUPS      wide32<>+576(SB), Y14
+	VFMADD213PS  Y14, Y2, Y10
+	VFMADD213PS  Y14, Y3, Y11
+	VFMADD213PS  Y14, Y4, Y12
+	VFMADD213PS  Y14, Y5, Y13
+	VMOVUPS      wide32<>+608(SB), Y14
+	VFMADD213PS  Y14, Y2, Y10
+	VFMADD213PS  Y14, Y3, Y11
+	VFMADD213PS  Y14, Y4, Y12
+	VFMADD213PS  Y14, Y5, Y13
+	VMOVUPS      wide32<>+640(SB), Y14
+	VFMADD213PS  Y14, Y2, Y10
+	VFMADD213PS  Y14, Y3, Y11
+	VFMADD213PS  Y14, Y4, Y12
+	VFMADD213PS  Y14, Y5, Y13
+	VMOVUPS      wide32<>+320(SB), Y14
+	VFMADD213PS  Y14, Y2, Y10
+	VFMADD213PS  Y14, Y3, Y11
+	VFMADD213PS  Y14, Y4, Y12
+	VFMADD213PS  Y14, Y5, Y13
+	VADDPS       wide32<>+672(SB), Y6, Y6
+	VADDPS       wide32<>+672(SB), Y7, Y7
+	VADDPS       wide32<>+672(SB), Y8, Y8
+	VADDPS       wide32<>+672(SB), Y9, Y9
+	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VPSLLD       $0x17, Y8, Y8
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y6, Y10, Y2
+	VMULPS       Y7, Y11, Y3
+	VMULPS       Y8, Y12, Y4
+	VMULPS       Y9, Y13, Y5
+	VMOVUPS      Y2, (R9)
+	VMOVUPS      Y3, (R9)(DX*1)
+	VMOVUPS      Y4, (R9)(DX*2)
+	VMOVUPS      Y5, (R9)(DI*1)
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y4, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	LEAQ         (R9)(DX*4), R9
+	SUBQ         $0x04, R8
+	JGE          down366
+
+tail367:
+	ADDQ $0x04, R8
+	JZ   done369
+
+one368:
+	PREFETCHT1   (SI)
+	ADDQ         $0x00000040, SI
+	VMOVUPS      (R9), Y2
+	VBROADCASTSS base2+32(FP), Y3
+	VFMSUB213PS  Y0, Y3, Y2
+	VMOVUPS      wide32<>+448(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VROUNDPS     $0x00, Y2, Y3
+	VSUBPS       Y3, Y2, Y2
+	VMOVUPS      wide32<>+480(SB), Y5
+	VMOVUPS      wide32<>+512(SB), Y4
+	VMOVUPS      Y4, Y4
+	VFMADD231PS  Y5, Y2, Y4
+	VMOVUPS      wide32<>+544(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      wide32<>+576(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      wide32<>+608(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      wide32<>+640(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      wide32<>+320(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VADDPS       wide32<>+672(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y4, Y2
+	VMOVUPS      Y2, (R9)
+	VADDPS       Y2, Y1, Y1
+	ADDQ         DX, R9
+	DECQ         R8
+	JNZ          one368
+
+done369:
+	VMOVUPS wide32<>+320(SB), Y0
+	VDIVPS  Y1, Y0, Y1
+	MOVQ    BX, R9
+	MOVQ    AX, R8
+	SUBQ    $0x04, R8
+	JL      tail371
+
+down370:
+	VMULPS  (R9), Y1, Y0
+	VMULPS  (R9)(DX*1), Y1, Y2
+	VMULPS  (R9)(DX*2), Y1, Y3
+	VMULPS  (R9)(DI*1), Y1, Y4
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y2, (R9)(DX*1)
+	VMOVUPS Y3, (R9)(DX*2)
+	VMOVUPS Y4, (R9)(DI*1)
+	LEAQ    (R9)(DX*4), R9
+	SUBQ    $0x04, R8
+	JGE     down370
+
+tail371:
+	ADDQ $0x04, R8
+	JZ   done373
+
+one372:
+	VMULPS  (R9), Y1, Y0
+	VMOVUPS Y0, (R9)
+	ADDQ    DX, R9
+	DECQ    R8
+	JNZ     one372
+
+done373:
+	ADDQ $0x20, BX
+	DECQ CX
+	JNZ  column361
+	VZEROUPPER
+	RET
+
+// func softmaxGradColumns32avx2(rows int, vectors int, ld int, y *float32, grad *float32, scale float32, ahead *float32)
+// Requires: AVX, FMA3, MMX+
+TEXT ·softmaxGradColumns32avx2(SB), NOSPLIT, $0-56
+	MOVQ         rows+0(FP), AX
+	MOVQ         vectors+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         y+24(FP), BX
+	MOVQ         grad+32(FP), SI
+	MOVQ         ahead+48(FP), DI
+	VBROADCASTSS scale+40(FP), Y0
+	LEAQ         (DX)(DX*2), R8
+
+column374:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   BX, R10
+	MOVQ   SI, R11
+	MOVQ   AX, R9
+	SUBQ   $0x04, R9
+	JL     tail376
+
+down375:
+	PREFETCHT1  (DI)
+	PREFETCHT1  64(DI)
+	PREFETCHT1  128(DI)
+	PREFETCHT1  192(DI)
+	ADDQ        $0x00000100, DI
+	VMOVUPS     (R10), Y5
+	VMOVUPS     (R10)(DX*1), Y6
+	VMOVUPS     (R10)(DX*2), Y7
+	VMOVUPS     (R10)(R8*1), Y8
+	VFMADD231PS (R11), Y5, Y1
+	VFMADD231PS (R11)(DX*1), Y6, Y2
+	VFMADD231PS (R11)(DX*2), Y7, Y3
+	VFMADD231PS (R11)(R8*1), Y8, Y4
+	LEAQ        (R10)(DX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x04, R9
+	JGE         down375
+
+tail376:
+	ADDQ $0x04, R9
+	JZ   done378
+
+one377:
+	PREFETCHT1  (DI)
+	ADDQ        $0x00000040, DI
+	VMOVUPS     (R10), Y5
+	VFMADD231PS (R11), Y5, Y1
+	ADDQ        DX, R10
+	ADDQ        DX, R11
+	DECQ        R9
+	JNZ         one377
+
+done378:
+	VADDPS Y3, Y1, Y1
+	VADDPS Y4, Y2, Y2
+	VADDPS Y2, Y1, Y1
+	MOVQ   BX, R10
+	MOVQ   SI, R11
+	MOVQ   AX, R9
+	SUBQ   $0x04, R9
+	JL     tail380
+
+down379:
+	VMOVUPS (R11), Y2
+	VMOVUPS (R11)(DX*1), Y3
+	VMOVUPS (R11)(DX*2), Y4
+	VMOVUPS (R11)(R8*1), Y5
+	VSUBPS  Y1, Y2, Y2
+	VSUBPS  Y1, Y3, Y3
+	VSUBPS  Y1, Y4, Y4
+	VSUBPS  Y1, Y5, Y5
+	VMULPS  (R10), Y0, Y6
+	VMULPS  (R10)(DX*1), Y0, Y7
+	VMULPS  (R10)(DX*2), Y0, Y8
+	VMULPS  (R10)(R8*1), Y0, Y9
+	VMULPS  Y6, Y2, Y2
+	VMULPS  Y7, Y3, Y3
+	VMULPS  Y8, Y4, Y4
+	VMULPS  Y9, Y5, Y5
+	VMOVUPS Y2, (R11)
+	VMOVUPS Y3, (R11)(DX*1)
+	VMOVUPS Y4, (R11)(DX*2)
+	VMOVUPS Y5, (R11)(R8*1)
+	LEAQ    (R10)(DX*4), R10
+	LEAQ    (R11)(DX*4), R11
+	SUBQ    $0x04, R9
+	JGE     down379
+
+tail380:
+	ADDQ $0x04, R9
+	JZ   done382
+
+one381:
+	VMOVUPS (R11), Y2
+	VSUBPS  Y1, Y2, Y2
+	VMULPS  (R10), Y0, Y3
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, (R11)
+	ADDQ    DX, R10
+	ADDQ    DX, R11
+	DECQ    R9
+	JNZ     one381
+
+done382:
+	ADDQ $0x20, BX
+	ADDQ $0x20, SI
+	DECQ CX
+	JNZ  column374
+	VZEROUPPER
+	RET
+
+// func softmaxColumns64avx2(rows int, vectors int, ld int, x *float64, base2 float64, ahead *float64)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·softmaxColumns64avx2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ vectors+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ x+24(FP), BX
+	MOVQ ahead+40(FP), SI
+	LEAQ (DX)(DX*2), DI
+
+column383:
+	VXORPS  Y1, Y1, Y1
+	VMOVUPD (BX), Y0
+	MOVQ    BX, R9
+	MOVQ    AX, R8
+	SUBQ    $0x04, R8
+	JL      tail385
+
+down384:
+	VMAXPD (R9), Y0, Y0
+	VMAXPD (R9)(DX*1), Y0, Y0
+	VMAXPD (R9)(DX*2), Y0, Y0
+	VMAXPD (R9)(DI*1), Y0, Y0
+	LEAQ   (R9)(DX*4), R9
+	SUBQ   $0x04, R8
+	JGE    down384
+
+tail385:
+	ADDQ $0x04, R8
+	JZ   done387
+
+one386:
+	VMAXPD (R9), Y0, Y0
+	ADDQ   DX, R9
+	DECQ   R8
+	JNZ    one386
+
+done387:
+	VBROADCASTSD base2+32(FP), Y2
+	VMULPD       Y2, Y0, Y0
+	MOVQ         BX, R9
+	MOVQ         AX, R8
+	SUBQ         $0x04, R8
+	JL           tail389
+
+down388:
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $0x00000100, SI
+	VMOVUPD      (R9), Y2
+	VMOVUPD      (R9)(DX*1), Y3
+	VMOVUPD      (R9)(DX*2), Y4
+	VMOVUPD      (R9)(DI*1), Y5
+	VBROADCASTSD base2+32(FP), Y6
+	VFMSUB213PD  Y0, Y6, Y2
+	VFMSUB213PD  Y0, Y6, Y3
+	VFMSUB213PD  Y0, Y6, Y4
+	VFMSUB213PD  Y0, Y6, Y5
+	VMOVUPD      wide64<>+640(SB), Y6
+	VMAXPD       Y2, Y6, Y2
+	VMAXPD       Y3, Y6, Y3
+	VMAXPD       Y4, Y6, Y4
+	VMAXPD       Y5, Y6, Y5
+	VROUNDPD     $0x00, Y2, Y6
+	VROUNDPD     $0x00, Y3, Y7
+	VROUNDPD     $0x00, Y4, Y8
+	VROUNDPD     $0x00, Y5, Y9
+	VSUBPD       Y6, Y2, Y2
+	VSUBPD       Y7, Y3, Y3
+	VSUBPD       Y8, Y4, Y4
+	VSUBPD       Y9, Y5, Y5
+	VMOVUPD      wide64<>+672(SB), Y14
+	VMOVUPD      wide64<>+704(SB), Y13
+	VMOVUPD      Y13, Y10
+	VMOVUPD      Y13, Y11
+	VMOVUPD      Y13, Y12
+	VMOVUPD      Y13, Y13
+	VFMADD231PD  Y14, Y2, Y10
+	VFMADD231PD  Y14, Y3, Y11
+	VFMADD231PD  Y14, Y4, Y12
+	VFMADD231PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+736(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+768(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+800(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+832(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+864(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+896(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+928(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+960(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+992(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+1024(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+1056(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VMOVUPD      wide64<>+544(SB), Y14
+	VFMADD213PD  Y14, Y2, Y10
+	VFMADD213PD  Y14, Y3, Y11
+	VFMADD213PD  Y14, Y4, Y12
+	VFMADD213PD  Y14, Y5, Y13
+	VADDPD       wide64<>+1088(SB), Y6, Y6
+	VADDPD       wide64<>+1088(SB), Y7, Y7
+	VADDPD       wide64<>+1088(SB), Y8, Y8
+	VADDPD       wide64<>+1088(SB), Y9, Y9
+	VPSLLQ       $0x34, Y6, Y6
+	VPSLLQ       $0x34, Y7, Y7
+	VPSLLQ       $0x34, Y8, Y8
+	VPSLLQ       $0x34, Y9, Y9
+	VMULPD       Y6, Y10, Y2
+	VMULPD       Y7, Y11, Y3
+	VMULPD       Y8, Y12, Y4
+	VMULPD       Y9, Y13, Y5
+	VMOVUPD      Y2, (R9)
+	VMOVUPD      Y3, (R9)(DX*1)
+	VMOVUPD      Y4, (R9)(DX*2)
+	VMOVUPD      Y5, (R9)(DI*1)
+	VADDPD       Y2, Y1, Y1
+	VADDPD       Y3, Y1, Y1
+	VADDPD       Y4, Y1, Y1
+	VADDPD       Y5, Y1, Y1
+	LEAQ         (R9)(DX*4), R9
+	SUBQ         $0x04, R8
+	JGE          down388
+
+tail389:
+	ADDQ $0x04, R8
+	JZ   done391
+
+one390:
+	PREFETCHT1   (SI)
+	ADDQ         $0x00000040, SI
+	VMOVUPD      (R9), Y2
+	VBROADCASTSD base2+32(FP), Y3
+	VFMSUB213PD  Y0, Y3, Y2
+	VMOVUPD      wide64<>+640(SB), Y3
+	VMAXPD       Y2, Y3, Y2
+	VROUNDPD     $0x00, Y2, Y3
+	VSUBPD       Y3, Y2, Y2
+	VMOVUPD      wide64<>+672(SB), Y5
+	VMOVUPD      wide64<>+704(SB), Y4
+	VMOVUPD      Y4, Y4
+	VFMADD231PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+736(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+768(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+800(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+832(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+864(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+896(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+928(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+960(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+992(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+1024(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+1056(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VMOVUPD      wide64<>+544(SB), Y5
+	VFMADD213PD  Y5, Y2, Y4
+	VADDPD       wide64<>+1088(SB), Y3, Y3
+	VPSLLQ       $0x34, Y3, Y3
+	VMULPD       Y3, Y4, Y2
+	VMOVUPD      Y2, (R9)
+	VADDPD       Y2, Y1, Y1
+	ADDQ         DX, R9
+	DECQ         R8
+	JNZ          one390
+
+done391:
+	VMOVUPD wide64<>+544(SB), Y0
+	VDIVPD  Y1, Y0, Y1
+	MOVQ    BX, R9
+	MOVQ    AX, R8
+	SUBQ    $0x04, R8
+	JL      tail393
+
+down392:
+	VMULPD  (R9), Y1, Y0
+	VMULPD  (R9)(DX*1), Y1, Y2
+	VMULPD  (R9)(DX*2), Y1, Y3
+	VMULPD  (R9)(DI*1), Y1, Y4
+	VMOVUPD Y0, (R9)
+	VMOVUPD Y2, (R9)(DX*1)
+	VMOVUPD Y3, (R9)(DX*2)
+	VMOVUPD Y4, (R9)(DI*1)
+	LEAQ    (R9)(DX*4), R9
+	SUBQ    $0x04, R8
+	JGE     down392
+
+tail393:
+	ADDQ $0x04, R8
+	JZ   done395
+
+one394:
+	VMULPD  (R9), Y1, Y0
+	VMOVUPD Y0, (R9)
+	ADDQ    DX, R9
+	DECQ    R8
+	JNZ     one394
+
+done395:
+	ADDQ $0x20, BX
+	DECQ CX
+	JNZ  column383
+	VZEROUPPER
+	RET
+
+// func softmaxGradColumns64avx2(rows int, vectors int, ld int, y *float64, grad *float64, scale float64, ahead *float64)
+// Requires: AVX, FMA3, MMX+
+TEXT ·softmaxGradColumns64avx2(SB), NOSPLIT, $0-56
+	MOVQ         rows+0(FP), AX
+	MOVQ         vectors+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         y+24(FP), BX
+	MOVQ         grad+32(FP), SI
+	MOVQ         ahead+48(FP), DI
+	VBROADCASTSD scale+40(FP), Y0
+	LEAQ         (DX)(DX*2), R8
+
+column396:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   BX, R10
+	MOVQ   SI, R11
+	MOVQ   AX, R9
+	SUBQ   $0x04, R9
+	JL     tail398
+
+down397:
+	PREFETCHT1  (DI)
+	PREFETCHT1  64(DI)
+	PREFETCHT1  128(DI)
+	PREFETCHT1  192(DI)
+	ADDQ        $0x00000100, DI
+	VMOVUPD     (R10), Y5
+	VMOVUPD     (R10)(DX*1), Y6
+	VMOVUPD     (R10)(DX*2), Y7
+	VMOVUPD     (R10)(R8*1), Y8
+	VFMADD231PD (R11), Y5, Y1
+	VFMADD231PD (R11)(DX*1), Y6, Y2
+	VFMADD231PD (R11)(DX*2), Y7, Y3
+	VFMADD231PD (R11)(R8*1), Y8, Y4
+	LEAQ        (R10)(DX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x04, R9
+	JGE         down397
+
+tail398:
+	ADDQ $0x04, R9
+	JZ   done400
+
+one399:
+	PREFETCHT1  (DI)
+	ADDQ        $0x00000040, DI
+	VMOVUPD     (R10), Y5
+	VFMADD231PD (R11), Y5, Y1
+	ADDQ        DX, R10
+	ADDQ        DX, R11
+	DECQ        R9
+	JNZ         one399
+
+done400:
+	VADDPD Y3, Y1, Y1
+	VADDPD Y4, Y2, Y2
+	VADDPD Y2, Y1, Y1
+	MOVQ   BX, R10
+	MOVQ   SI, R11
+	MOVQ   AX, R9
+	SUBQ   $0x04, R9
+	JL     tail402
+
+down401:
+	VMOVUPD (R11), Y2
+	VMOVUPD (R11)(DX*1), Y3
+	VMOVUPD (R11)(DX*2), Y4
+	VMOVUPD (R11)(R8*1), Y5
+	VSUBPD  Y1, Y2, Y2
+	VSUBPD  Y1, Y3, Y3
+	VSUBPD  Y1, Y4, Y4
+	VSUBPD  Y1, Y5, Y5
+	VMULPD  (R10), Y0, Y6
+	VMULPD  (R10)(DX*1), Y0, Y7
+	VMULPD  (R10)(DX*2), Y0, Y8
+	VMULPD  (R10)(R8*1), Y0, Y9
+	VMULPD  Y6, Y2, Y2
+	VMULPD  Y7, Y3, Y3
+	VMULPD  Y8, Y4, Y4
+	VMULPD  Y9, Y5, Y5
+	VMOVUPD Y2, (R11)
+	VMOVUPD Y3, (R11)(DX*1)
+	VMOVUPD Y4, (R11)(DX*2)
+	VMOVUPD Y5, (R11)(R8*1)
+	LEAQ    (R10)(DX*4), R10
+	LEAQ    (R11)(DX*4), R11
+	SUBQ    $0x04, R9
+	JGE     down401
+
+tail402:
+	ADDQ $0x04, R9
+	JZ   done404
+
+one403:
+	VMOVUPD (R11), Y2
+	VSUBPD  Y1, Y2, Y2
+	VMULPD  (R10), Y0, Y3
+	VMULPD  Y3, Y2, Y2
+	VMOVUPD Y2, (R11)
+	ADDQ    DX, R10
+	ADDQ    DX, R11
+	DECQ    R9
+	JNZ     one403
+
+done404:
+	ADDQ $0x20, BX
+	ADDQ $0x20, SI
+	DECQ CX
+	JNZ  column396
+	VZEROUPPER
+	RET
+
 // func sum32(n int, lanes *float64, x *float32)
 TEXT ·sum32(SB), NOSPLIT, $0-24
 	CMPB ·active+0(SB), $0x02
@@ -6649,7 +7344,67 @@ DATA wide64<>+608(SB)/8, $0x43480000000003ff
 DATA wide64<>+616(SB)/8, $0x43480000000003ff
 DATA wide64<>+624(SB)/8, $0x43480000000003ff
 DATA wide64<>+632(SB)/8, $0x43480000000003ff
-GLOBL wide64<>(SB), RODATA|NOPTR, $640
+DATA wide64<>+640(SB)/8, $0xc090f80000000000
+DATA wide64<>+648(SB)/8, $0xc090f80000000000
+DATA wide64<>+656(SB)/8, $0xc090f80000000000
+DATA wide64<>+664(SB)/8, $0xc090f80000000000
+DATA wide64<>+672(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+680(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+688(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+696(SB)/8, $0x3d7816193166d0f5
+DATA wide64<>+704(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+712(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+720(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+728(SB)/8, $0x3dbc3bd650fc2981
+DATA wide64<>+736(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+744(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+752(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+760(SB)/8, $0x3dfe8cac7351bb20
+DATA wide64<>+768(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+776(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+784(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+792(SB)/8, $0x3e3e4cf5158b8ec5
+DATA wide64<>+800(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+808(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+816(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+824(SB)/8, $0x3e7b5253d395e7c0
+DATA wide64<>+832(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+840(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+848(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+856(SB)/8, $0x3eb62c0223a5c821
+DATA wide64<>+864(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+872(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+880(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+888(SB)/8, $0x3eeffcbfc588b0c2
+DATA wide64<>+896(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+904(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+912(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+920(SB)/8, $0x3f2430912f86c785
+DATA wide64<>+928(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+936(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+944(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+952(SB)/8, $0x3f55d87fe78a672f
+DATA wide64<>+960(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+968(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+976(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+984(SB)/8, $0x3f83b2ab6fba4e76
+DATA wide64<>+992(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1000(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1008(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1016(SB)/8, $0x3fac6b08d704a0be
+DATA wide64<>+1024(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1032(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1040(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1048(SB)/8, $0x3fcebfbdff82c58e
+DATA wide64<>+1056(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1064(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1072(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1080(SB)/8, $0x3fe62e42fefa39ef
+DATA wide64<>+1088(SB)/8, $0x433800000000043f
+DATA wide64<>+1096(SB)/8, $0x433800000000043f
+DATA wide64<>+1104(SB)/8, $0x433800000000043f
+DATA wide64<>+1112(SB)/8, $0x433800000000043f
+GLOBL wide64<>(SB), RODATA|NOPTR, $1120
 
 DATA wide32<>+0(SB)/4, $0x42b20000
 DATA wide32<>+4(SB)/4, $0x42b20000
@@ -6763,7 +7518,71 @@ DATA wide32<>+432(SB)/4, $0x4bc0007f
 DATA wide32<>+436(SB)/4, $0x4bc0007f
 DATA wide32<>+440(SB)/4, $0x4bc0007f
 DATA wide32<>+444(SB)/4, $0x4bc0007f
-GLOBL wide32<>(SB), RODATA|NOPTR, $448
+DATA wide32<>+448(SB)/4, $0xc33e0000
+DATA wide32<>+452(SB)/4, $0xc33e0000
+DATA wide32<>+456(SB)/4, $0xc33e0000
+DATA wide32<>+460(SB)/4, $0xc33e0000
+DATA wide32<>+464(SB)/4, $0xc33e0000
+DATA wide32<>+468(SB)/4, $0xc33e0000
+DATA wide32<>+472(SB)/4, $0xc33e0000
+DATA wide32<>+476(SB)/4, $0xc33e0000
+DATA wide32<>+480(SB)/4, $0x3920b5ad
+DATA wide32<>+484(SB)/4, $0x3920b5ad
+DATA wide32<>+488(SB)/4, $0x3920b5ad
+DATA wide32<>+492(SB)/4, $0x3920b5ad
+DATA wide32<>+496(SB)/4, $0x3920b5ad
+DATA wide32<>+500(SB)/4, $0x3920b5ad
+DATA wide32<>+504(SB)/4, $0x3920b5ad
+DATA wide32<>+508(SB)/4, $0x3920b5ad
+DATA wide32<>+512(SB)/4, $0x3aaf8418
+DATA wide32<>+516(SB)/4, $0x3aaf8418
+DATA wide32<>+520(SB)/4, $0x3aaf8418
+DATA wide32<>+524(SB)/4, $0x3aaf8418
+DATA wide32<>+528(SB)/4, $0x3aaf8418
+DATA wide32<>+532(SB)/4, $0x3aaf8418
+DATA wide32<>+536(SB)/4, $0x3aaf8418
+DATA wide32<>+540(SB)/4, $0x3aaf8418
+DATA wide32<>+544(SB)/4, $0x3c1d96f0
+DATA wide32<>+548(SB)/4, $0x3c1d96f0
+DATA wide32<>+552(SB)/4, $0x3c1d96f0
+DATA wide32<>+556(SB)/4, $0x3c1d96f0
+DATA wide32<>+560(SB)/4, $0x3c1d96f0
+DATA wide32<>+564(SB)/4, $0x3c1d96f0
+DATA wide32<>+568(SB)/4, $0x3c1d96f0
+DATA wide32<>+572(SB)/4, $0x3c1d96f0
+DATA wide32<>+576(SB)/4, $0x3d6357be
+DATA wide32<>+580(SB)/4, $0x3d6357be
+DATA wide32<>+584(SB)/4, $0x3d6357be
+DATA wide32<>+588(SB)/4, $0x3d6357be
+DATA wide32<>+592(SB)/4, $0x3d6357be
+DATA wide32<>+596(SB)/4, $0x3d6357be
+DATA wide32<>+600(SB)/4, $0x3d6357be
+DATA wide32<>+604(SB)/4, $0x3d6357be
+DATA wide32<>+608(SB)/4, $0x3e75fdee
+DATA wide32<>+612(SB)/4, $0x3e75fdee
+DATA wide32<>+616(SB)/4, $0x3e75fdee
+DATA wide32<>+620(SB)/4, $0x3e75fdee
+DATA wide32<>+624(SB)/4, $0x3e75fdee
+DATA wide32<>+628(SB)/4, $0x3e75fdee
+DATA wide32<>+632(SB)/4, $0x3e75fdee
+DATA wide32<>+636(SB)/4, $0x3e75fdee
+DATA wide32<>+640(SB)/4, $0x3f317218
+DATA wide32<>+644(SB)/4, $0x3f317218
+DATA wide32<>+648(SB)/4, $0x3f317218
+DATA wide32<>+652(SB)/4, $0x3f317218
+DATA wide32<>+656(SB)/4, $0x3f317218
+DATA wide32<>+660(SB)/4, $0x3f317218
+DATA wide32<>+664(SB)/4, $0x3f317218
+DATA wide32<>+668(SB)/4, $0x3f317218
+DATA wide32<>+672(SB)/4, $0x4b4000bf
+DATA wide32<>+676(SB)/4, $0x4b4000bf
+DATA wide32<>+680(SB)/4, $0x4b4000bf
+DATA wide32<>+684(SB)/4, $0x4b4000bf
+DATA wide32<>+688(SB)/4, $0x4b4000bf
+DATA wide32<>+692(SB)/4, $0x4b4000bf
+DATA wide32<>+696(SB)/4, $0x4b4000bf
+DATA wide32<>+700(SB)/4, $0x4b4000bf
+GLOBL wide32<>(SB), RODATA|NOPTR, $704
 
 DATA pool64<>+0(SB)/8, $0xfff0000000000000
 DATA pool64<>+8(SB)/8, $0xc087500000000000

@@ -28,6 +28,11 @@ func gemm() {
 	shape{4, 32}.panels(1)
 	shape{4, 32}.panels(2)
 	shape{8, 32}.panels(2)
+	for _, s := range []shape{{4, 32}, {8, 32}} {
+		s.strip(6, 2, true)
+		s.strip(4, 3, true)
+		s.strip(6, 2, false)
+	}
 }
 
 // tile writes C[rows × 2 vectors] = A·B in the columns of mask, D + A·B in those of add as well; D, at from, may be C, and
@@ -129,6 +134,93 @@ func (s shape) tile(rows int, byRow bool) {
 	} else {
 		s.storeByVectorMask(acc, c, ldc)
 	}
+	stop()
+}
+
+// strip writes C = A·B in some whole vectors of columns: high tiles of rows rows, one below the other, and then low tiles of one
+// row fewer. Strides are in bytes; A is as in tile. A whole strip in one call is for small products, where calls are dear.
+func (s shape) strip(rows, vectors int, byRow bool) {
+	r := start(fmt.Sprint(s.name(map[bool]string{true: "stripRow", false: "stripCol"}[byRow]), "x", rows, "x", vectors),
+		fmt.Sprintf("func(high, low, k int, a *%[1]s, sa int, b *%[1]s, sb int, c *%[1]s, ldc int)", s.elem()),
+		"a", "sa", "sb", "c", "ldc")
+	top, sa, sb, c, ldc := r[0], r[1], r[2], r[3], r[4]
+	var s3, s5 gp
+	if byRow {
+		s3, s5 = GP64(), GP64()
+		LEAQ(Mem{Base: sa, Index: sa, Scale: 2}, s3)
+		LEAQ(Mem{Base: sa, Index: sa, Scale: 4}, s5)
+	}
+	ahead := func(base gp, i int) Mem { // i ≤ 6 rows on
+		m := Mem{Base: base}
+		if i > 0 {
+			m.Index, m.Scale = []reg.Register{nil, sa, sa, s3, sa, s5, s3}[i], []uint8{0, 1, 2, 1, 4, 1, 2}[i]
+		}
+		return m
+	}
+	tiles := func(name string, rows int) {
+		count, a, b, k := Load(Param(name), GP64()), GP64(), GP64(), GP64()
+		tile, loop, tail, one, store, done := label("tile"), label("loop"), label("tail"), label("one"), label("store"), label("done")
+		TESTQ(count, count)
+		JZ(LabelRef(done))
+		Label(tile)
+		MOVQ(top, a)
+		Load(Param("b"), b)
+		Load(Param("k"), k)
+		acc, vb := make([][]vec, rows), s.news(vectors)
+		for i := range acc {
+			acc[i] = s.zeros(vectors)
+		}
+		steps := func(n int) {
+			for u := range n {
+				each(vb, func(j int) { s.move(Mem{Base: b, Disp: s.bytes * j}, vb[j]) })
+				for i := range acc {
+					m := Mem{Base: a, Disp: s.size * i}
+					if byRow {
+						m = ahead(a, i)
+						m.Disp = s.size * u
+					}
+					v := s.new()
+					s.broadcast(m, v)
+					each(vb, func(j int) { s.fma231(vb[j], v, acc[i][j]) })
+				}
+				ADDQ(sb, b)
+				if !byRow {
+					ADDQ(sa, a)
+				}
+			}
+			if byRow {
+				ADDQ(U8(uint8(s.size*n)), a)
+			}
+		}
+		SUBQ(U8(unroll), k)
+		JL(LabelRef(tail))
+		Label(loop)
+		steps(unroll)
+		SUBQ(U8(unroll), k)
+		JGE(LabelRef(loop))
+		Label(tail)
+		ADDQ(U8(unroll), k)
+		JZ(LabelRef(store))
+		Label(one)
+		steps(1)
+		DECQ(k)
+		JNZ(LabelRef(one))
+		Label(store)
+		for i := range acc {
+			each(acc[i], func(j int) { s.move(acc[i][j], Mem{Base: c, Disp: s.bytes * j}) })
+			ADDQ(ldc, c)
+		}
+		if byRow {
+			LEAQ(ahead(top, rows), top)
+		} else {
+			ADDQ(U8(uint8(s.size*rows)), top)
+		}
+		DECQ(count)
+		JNZ(LabelRef(tile))
+		Label(done)
+	}
+	tiles("high", rows)
+	tiles("low", rows-1)
 	stop()
 }
 

@@ -32,6 +32,10 @@ func rows() {
 			each(m[0], func(i int) { s.add(v[1][i], v[0][i], m[0][i]) })
 		})
 	}
+	for _, s := range []shape{{4, 32}, {8, 32}} {
+		s.softmaxColumns()
+		s.softmaxGradColumns()
+	}
 }
 
 // Exact sums have 32 accumulators of float64, number j for the elements j modulo 32.
@@ -320,6 +324,149 @@ func (s shape) softmaxGrad() {
 		each(v, func(i int) { s.mul(scale, v[i], v[i]) })
 		each(v, func(i int) { s.mul(w[i], v[i], v[i]) })
 		each(v, func(i int) { s.store(v[i], k, at(dst, i)) })
+	})
+	next()
+	stop()
+}
+
+// eachColumn begins a loop over vectors of columns of some matrices; down walks down their rows, ld bytes apart, four at a time
+// and then one at a time. next ends the loop.
+func (s shape) eachColumn(vectors, rows, ld gp, matrices ...gp) (down func(body func(u int, at func(j, i int) Mem)), next func()) {
+	column, ld3 := label("column"), GP64()
+	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	Label(column)
+	down = func(body func(u int, at func(j, i int) Mem)) {
+		loop, tail, one, done, left := label("down"), label("tail"), label("one"), label("done"), GP64()
+		var p []gp
+		for _, m := range matrices {
+			p = append(p, GP64())
+			MOVQ(m, p[len(p)-1])
+		}
+		at := func(j, i int) Mem {
+			m := Mem{Base: p[j]}
+			if i > 0 {
+				m.Index, m.Scale = []gp{ld, ld, ld, ld3}[i], []uint8{0, 1, 2, 1}[i]
+			}
+			return m
+		}
+		MOVQ(rows, left)
+		SUBQ(U8(4), left)
+		JL(LabelRef(tail))
+		Label(loop)
+		body(4, at)
+		for _, p := range p {
+			LEAQ(Mem{Base: p, Index: ld, Scale: 4}, p)
+		}
+		SUBQ(U8(4), left)
+		JGE(LabelRef(loop))
+		Label(tail)
+		ADDQ(U8(4), left)
+		JZ(LabelRef(done))
+		Label(one)
+		body(1, at)
+		for _, p := range p {
+			ADDQ(ld, p)
+		}
+		DECQ(left)
+		JNZ(LabelRef(one))
+		Label(done)
+	}
+	return down, func() {
+		for _, m := range matrices {
+			ADDQ(U8(uint8(s.bytes)), m)
+		}
+		DECQ(vectors)
+		JNZ(LabelRef(column))
+	}
+}
+
+// prefetching returns a function that asks for the next n lines of the cache from a pointer on, to the second level: what is
+// needed soon comes while the arithmetic of a loop leaves the memory idle.
+func prefetching(p gp) func(n int) {
+	return func(n int) {
+		for i := range n {
+			PREFETCHT1(Mem{Base: p, Disp: 64 * i})
+		}
+		ADDQ(U32(uint32(64*n)), p)
+	}
+}
+
+// softmaxColumns: softmax of scale·x down whole vectors of columns, in place, where base2 = scale·log2(e). What it sums is 2^most
+// times what it should be, so that what is too small for a normal number loses nothing before the division. It prefetches a line
+// from ahead on for every vector.
+func (s shape) softmaxColumns() {
+	const most = 64
+	r := start(s.name("softmaxColumns"), fmt.Sprintf("func(rows, vectors, ld int, x *%[1]s, base2 %[1]s, ahead *%[1]s)", s.elem()),
+		"rows", "vectors", "ld", "x", "ahead")
+	x, prefetch := r[3], prefetching(r[4])
+	down, next := s.eachColumn(r[1], r[0], r[2], x)
+	top, sum := s.new(), s.zeros(1)[0]
+	s.move(Mem{Base: x}, top)
+	down(func(u int, at func(j, i int) Mem) {
+		for i := range u {
+			s.max(at(0, i), top, top)
+		}
+	})
+	s.mul(s.scalar("base2"), top, top)
+	down(func(u int, at func(j, i int) Mem) {
+		// A constant is loaded once for all the vectors, which leave it one register.
+		prefetch(u)
+		t, n, p := s.news(u), s.news(u), s.news(u)
+		each(t, func(i int) { s.move(at(0, i), t[i]) })
+		base2 := s.scalar("base2")
+		each(t, func(i int) { s.fmsub213(top, base2, t[i]) })
+		low := s.reg(pick(s, -126., -1022.) - most)
+		each(t, func(i int) { s.max(t[i], low, t[i]) }) // keeps a NaN
+		each(t, func(i int) { s.round(t[i], n[i]) })
+		each(t, func(i int) { s.sub(n[i], t[i], t[i]) })
+		cs := s.series().two
+		first, second := s.reg(cs[0]), s.reg(cs[1])
+		each(t, func(i int) { s.move(second, p[i]) })
+		each(t, func(i int) { s.fma231(first, t[i], p[i]) })
+		for _, c := range cs[2:] {
+			c := s.reg(c)
+			each(t, func(i int) { s.fma213(c, t[i], p[i]) })
+		}
+		s.power(n, -most)
+		each(t, func(i int) { s.mul(n[i], p[i], t[i]) })
+		each(t, func(i int) { s.move(t[i], at(0, i)) })
+		each(t, func(i int) { s.add(t[i], sum, sum) })
+	})
+	s.div(sum, s.reg(1), sum)
+	down(func(u int, at func(j, i int) Mem) {
+		v := s.news(u)
+		each(v, func(i int) { s.mul(at(0, i), sum, v[i]) })
+		each(v, func(i int) { s.move(v[i], at(0, i)) })
+	})
+	next()
+	stop()
+}
+
+func (s shape) fmsub213(o ...Op) { pick(s, VFMSUB213PS, VFMSUB213PD)(o...) } // o2 = o1·o2 − o0
+
+// softmaxGradColumns is softmaxGrad down whole vectors of columns, in place of the gradient. It prefetches as softmaxColumns does.
+func (s shape) softmaxGradColumns() {
+	r := start(s.name("softmaxGradColumns"), fmt.Sprintf("func(rows, vectors, ld int, y, grad *%[1]s, scale %[1]s, ahead *%[1]s)", s.elem()),
+		"rows", "vectors", "ld", "y", "grad", "ahead")
+	scale, prefetch := s.scalar("scale"), prefetching(r[5])
+	down, next := s.eachColumn(r[1], r[0], r[2], r[3], r[4])
+	dot := s.zeros(4)
+	down(func(u int, at func(j, i int) Mem) {
+		prefetch(u)
+		v := s.news(u)
+		each(v, func(i int) { s.move(at(0, i), v[i]) })
+		each(v, func(i int) { s.fma231(at(1, i), v[i], dot[i]) })
+	})
+	s.add(dot[2], dot[0], dot[0])
+	s.add(dot[3], dot[1], dot[1])
+	s.add(dot[1], dot[0], dot[0])
+	down(func(u int, at func(j, i int) Mem) {
+		v, w := s.news(u), s.news(u)
+		each(v, func(i int) { s.move(at(1, i), v[i]) })
+		each(v, func(i int) { s.sub(dot[0], v[i], v[i]) })
+		each(v, func(i int) { s.mul(at(0, i), scale, w[i]) })
+		each(v, func(i int) { s.mul(w[i], v[i], v[i]) })
+		each(v, func(i int) { s.move(v[i], at(1, i)) })
 	})
 	next()
 	stop()
