@@ -135,7 +135,7 @@ func (c Adaptive[T]) embedded(p Problem) (*embedded, error) {
 		}
 		return &embedded{kind: e.kind, order: d.Order, nfe: d.Order, step: func(a *Assembler, x Reg, m Estimate, t Node) (high, low Reg, end []Reg) {
 			high, ms := e.step(a, x, m, t, d.Order)
-			return high, a.sum(a.First(x, m, t), a.Slopes(t, ms[:d.Order-1], e.weights(m.At, t, d.Order-1)...)), nil
+			return high, a.multistep(x, byLambda, t, ms[:d.Order-1], e.weights(m.At, t, d.Order-1)), nil
 		}}, nil
 	}
 	of := c.Of

@@ -30,7 +30,7 @@ type Assembler struct {
 	decisions []bool // in the order they were taken
 	replay    []bool // the decisions of the plan that is rebuilt
 
-	kept, lent []Term // room for the terms of the plan, and for those that solvers make them from
+	kept []Term // room for the terms of the plan
 }
 
 // A Node is a time at which a solver stops or asks the network: the schedule there and its λ.
@@ -75,7 +75,7 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	}
 	a := &Assembler{problem: p, knots: knots, replay: replay, decisions: make([]bool, 0, max(len(replay), 3*len(knots)))}
 	a.plan = Plan{Name: name, Schedule: p.Schedule, Raw: p.Raw, Order: order, Exact: true}
-	a.plan.Code, a.plan.Knots, a.nodes = make([]Instr, 0, 5*len(knots)), make([]Knot, 0, len(knots)+1), make([]Node, 0, len(knots))
+	a.plan.Code, a.plan.Knots, a.nodes = make([]Instr, 0, 4*len(knots)), make([]Knot, 0, len(knots)+1), make([]Node, 0, len(knots))
 	for i, t := range knots {
 		a.nodes = append(a.nodes, a.At(t))
 		a.plan.Knots = append(a.plan.Knots, Knot{T: t, Reg: noReg})
@@ -133,11 +133,12 @@ func (a *Assembler) denoise() {
 // knotParam makes the knots a parameter. Each may move as far as its neighbours and the domain allow.
 func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 	lo, hi := a.problem.Schedule.Domain()
-	p := Param{Name: "knots", Value: slices.Clone(a.knots)}
+	n := len(a.knots)
+	p := Param{Name: "knots", Value: slices.Clone(a.knots), Lower: make([]float64, 0, n), Upper: make([]float64, 0, n)}
 	for i := range a.knots {
 		lower, upper := lo, hi
-		for _, j := range []int{i - 1, i + 1} {
-			if j < 0 || j >= len(a.knots) {
+		for _, j := range [...]int{i - 1, i + 1} {
+			if j < 0 || j >= n {
 				continue
 			}
 			if t := a.knots[j]; t < a.knots[i] {
@@ -151,7 +152,7 @@ func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 		}
 		p.Lower, p.Upper = append(p.Lower, lower), append(p.Upper, upper)
 	}
-	problem, name, order, decisions, n := a.problem, a.plan.Name, a.plan.Order, a.decisions, len(a.knots)
+	problem, name, order, decisions := a.problem, a.plan.Name, a.plan.Order, a.decisions
 	p.Rebuild = func(value []float64) (*Plan, error) {
 		if len(value) != n {
 			return nil, fmt.Errorf("ode: %s: %d knots given to rebuild a plan of %d", name, len(value), n)
@@ -268,12 +269,20 @@ func (a *Assembler) register() Reg {
 	return Reg(a.plan.Regs - 1)
 }
 
-func (a *Assembler) emit(in Instr) Reg {
+// emit is a new instruction, whose arguments are still to be filled in. After an error it is one that is thrown away.
+func (a *Assembler) emit(op Op) *Instr {
 	if a.err != nil {
-		return noReg
+		return &Instr{Dst: noReg}
 	}
-	in.Dst, in.Step = a.register(), a.step
-	switch in.Op {
+	code := a.plan.Code
+	n := len(code)
+	if n == cap(code) {
+		code = append(make([]Instr, 0, 2*n), code...)
+	}
+	a.plan.Code = code[:n+1]
+	in := &a.plan.Code[n]
+	in.Op, in.Dst, in.Step = op, a.register(), a.step
+	switch op {
 	case Evaluate:
 		in.Index = a.evaluations
 		a.evaluations++
@@ -281,18 +290,16 @@ func (a *Assembler) emit(in Instr) Reg {
 		in.Index = a.draws
 		a.draws++
 	}
-	a.plan.Code = append(a.plan.Code, in)
-	return in.Dst
+	return in
 }
 
-// room is n zero terms cut off a block: a plan has hundreds of short lists of terms.
+// room is an empty list for n terms at the start of a block: a plan has hundreds of short lists of terms. What is used of it is then to be
+// cut off the block.
 func room(block *[]Term, n int) []Term {
 	if len(*block) < n {
 		*block = make([]Term, max(n, 64))
 	}
-	terms := (*block)[:n:n]
-	*block = (*block)[n:]
-	return terms
+	return (*block)[:0:n]
 }
 
 // Input is a new input of the plan.
@@ -311,35 +318,35 @@ func (a *Assembler) Output(name string, r Reg) {
 func (a *Assembler) State(i int, r Reg) { a.plan.Knots[i].Reg = r }
 
 // Combine emits Σ C·Reg. Terms of one register are added up.
-func (a *Assembler) Combine(terms ...Term) Reg { return a.sum(terms, nil) }
-
-// sum is Combine of two lists.
-func (a *Assembler) sum(first, more []Term) Reg {
-	sum := room(&a.kept, len(first)+len(more))[:0]
-	for _, terms := range [...][]Term{first, more} {
-		for i := range terms {
-			t := &terms[i]
-			if !finite(t.C) {
-				a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.plan.Knots[min(a.step+1, a.Len())].T, t.C)
-				return noReg
-			}
-			j := 0
-			for j < len(sum) && !(sum[j].Reg == t.Reg && sum[j].plain() && t.plain()) {
-				j++
-			}
-			if j < len(sum) {
-				sum[j].C += t.C
-			} else {
-				sum = append(sum, *t)
-			}
+func (a *Assembler) Combine(terms ...Term) Reg {
+	sum := room(&a.kept, len(terms))
+	for i := range terms {
+		t := &terms[i]
+		if !finite(t.C) {
+			a.Fail("a coefficient of step %d, from t = %v to %v, is %v", a.step, a.knots[a.step], a.plan.Knots[min(a.step+1, a.Len())].T, t.C)
+			return noReg
+		}
+		j := 0
+		for j < len(sum) && !(sum[j].Reg == t.Reg && sum[j].plain() && t.plain()) {
+			j++
+		}
+		if j < len(sum) {
+			sum[j].C += t.C
+		} else {
+			sum = append(sum, *t)
 		}
 	}
-	return a.emit(Instr{Op: Combine, Terms: slices.Clip(sum)})
+	a.kept = a.kept[len(sum):]
+	in := a.emit(Combine)
+	in.Terms = slices.Clip(sum)
+	return in.Dst
 }
 
 // Draw emits a fresh standard Gaussian for the interval between two nodes.
 func (a *Assembler) Draw(from, to Node) Reg {
-	return a.emit(Instr{Op: Draw, From: from.T, To: to.T})
+	in := a.emit(Draw)
+	in.From, in.To = from.T, to.T
+	return in.Dst
 }
 
 // Kind is what [Assembler.Predict] would make of a wanted prediction at a node: the wanted one if it determines x_0 and ε
@@ -382,25 +389,33 @@ func (a *Assembler) Predict(x Reg, at Node, want Prediction) Estimate {
 		}
 		a.asked[x] = at.T
 	}
-	in := Instr{Op: Evaluate, Src: x, T: at.T}
+	src, t := x, at.T
 	if a.problem.Raw == Denoiser {
 		if !at.Inside() {
 			a.Fail("step %d: a Denoiser has no noise level to be called with at t = %v, where (α, σ) = (%v, %v); keep away from that end", a.step, at.T, at.Alpha, at.Sigma)
 			return m
 		}
-		in.T = at.Ratio()
+		t = at.Ratio()
 		if a.problem.Schedule != (EDM{}) {
-			in.Src = a.Combine(Term{Reg: x, C: 1 / at.Alpha})
+			src = a.Combine(Term{Reg: x, C: 1 / at.Alpha})
 		}
 	}
-	m.Reg = a.emit(in)
+	in := a.emit(Evaluate)
+	in.Src, in.T, m.Reg = src, t, in.Dst
 	if !a.problem.Raw.same(m.Kind) || a.scale(at) != 1 {
 		m.Reg = a.Combine(Term{Reg: x, C: u}, Term{Reg: m.Reg, C: v})
 	}
 	if clip {
-		m.Reg = a.emit(Instr{Op: Clip, Src: m.Reg, Clip: a.problem.Clip})
+		m.Reg = a.clip(m.Reg)
 	}
 	return m
+}
+
+// clip thresholds a data prediction as the problem says.
+func (a *Assembler) clip(m Reg) Reg {
+	in := a.emit(Clip)
+	in.Src, in.Clip = m, a.problem.Clip
+	return in.Dst
 }
 
 // scale is what the noise at a node is divided by.
@@ -444,11 +459,14 @@ func (a *Assembler) SingleStart(x Reg, m Estimate, to Node, history, order int) 
 // Toward is alpha·x̂_0 + sigma·ε̂ in terms of the state at the estimate's node and the estimate: whatever a first-order
 // step is made of, valid at both ends of the schedule.
 func (a *Assembler) Toward(x Reg, m Estimate, alpha, sigma float64) []Term {
+	return a.toward(nil, x, m, alpha, sigma)
+}
+
+// toward is Toward behind other terms.
+func (a *Assembler) toward(terms []Term, x Reg, m Estimate, alpha, sigma float64) []Term {
 	u, v, err := m.Kind.resolve(m.At.Point, alpha, sigma)
 	a.check(err)
-	terms := room(&a.lent, 2)
-	terms[0].Reg, terms[0].C, terms[1].Reg, terms[1].C = x, u, m.Reg, v
-	return terms
+	return append(terms, Term{Reg: x, C: u}, Term{Reg: m.Reg, C: v})
 }
 
 // First is the exact step to a node if the estimate stayed what it is, in data and in noise alike: DDIM. To σ = 0 it
@@ -471,40 +489,52 @@ func Weight(kind Prediction, from, to Node, k int) float64 {
 	return -to.Sigma * factorial(k) * h * phi(k+1, h)
 }
 
-// Remember puts an estimate before those of earlier steps and keeps the n newest. Estimates at an end of the schedule
+// Remember puts an estimate before those of earlier steps, in whose memory, and keeps the n newest. Estimates at an end of the schedule
 // are dropped once they are history: λ is infinite there, so that nothing can be interpolated with them.
 func (a *Assembler) Remember(m Estimate, history []Estimate, n int) []Estimate {
-	ms := append(make([]Estimate, 0, n), m)
-	for _, h := range history {
-		if len(ms) < n && m.At.Inside() && h.At.Inside() {
-			ms = append(ms, h)
-		}
+	if cap(history) < n {
+		history = append(make([]Estimate, 0, n), history...)
 	}
-	return ms
+	if !m.At.Inside() {
+		history = history[:0]
+	}
+	history = slices.DeleteFunc(history, func(h Estimate) bool { return !h.At.Inside() })
+	return slices.Insert(history[:min(len(history), n-1)], 0, m)
 }
 
 // Slopes is Σ_k weights[k−1]·c_k over k ≥ 1, where Σ_k c_k u^k is the polynomial in u = (λ−λ_s)/h through the estimates,
 // the first of which is at s: what a step from s to a node adds to First. There is one weight less than there are
 // estimates.
 func (a *Assembler) Slopes(to Node, ms []Estimate, weights ...float64) []Term {
-	return a.slopes(func(n Node) float64 { return n.Lambda }, to, ms, weights)
+	return slopes(nil, byLambda, to, ms, weights)
 }
 
-// slopes is Slopes for a polynomial in another quantity than λ.
-func (a *Assembler) slopes(clock func(Node) float64, to Node, ms []Estimate, weights []float64) []Term {
-	u, c := make([]float64, 0, 8), make([]float64, 0, 8)
+// multistep emits First and Slopes of a polynomial in some quantity, the clock: a step of a multistep method.
+func (a *Assembler) multistep(x Reg, clock func(Node) float64, to Node, ms []Estimate, weights []float64) Reg {
+	var terms [8]Term
+	return a.Combine(slopes(a.toward(terms[:0], x, ms[0], to.Alpha, to.Sigma), clock, to, ms, weights)...)
+}
+
+// Clocks.
+func byLambda(n Node) float64 { return n.Lambda }
+func byTime(n Node) float64   { return n.T }
+
+// slopes is Slopes for a polynomial in another quantity, behind other terms.
+func slopes(terms []Term, clock func(Node) float64, to Node, ms []Estimate, weights []float64) []Term {
+	var at, coefficients [8]float64
+	u, c := at[:0], coefficients[:0]
 	from := clock(ms[0].At)
 	length := clock(to) - from
 	for j := range ms {
 		u = append(u, (clock(ms[j].At)-from)/length)
 	}
-	terms := room(&a.lent, len(ms))
 	for j := range ms {
-		terms[j].Reg = ms[j].Reg
 		c = lagrange(c, u, j)
+		sum := 0.0
 		for k, weight := range weights {
-			terms[j].C += weight * c[k+1]
+			sum += weight * c[k+1]
 		}
+		terms = append(terms, Term{Reg: ms[j].Reg, C: sum})
 	}
 	return terms
 }

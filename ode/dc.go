@@ -67,15 +67,7 @@ func (d DC) emit(a *Assembler) {
 		return
 	}
 	moved := make([]bool, a.Len())
-	kind := Data
-	if d.Noise {
-		kind = Noise
-	}
-	x := a.Input("x")
-	a.State(0, x)
-	ms := []Estimate{a.Predict(x, a.Node(0), kind)}
-	for i := range a.Steps() {
-		s, t := a.Node(i), a.Node(i+1)
+	d.UniPC.emit(a, max(d.Order, d.Points), func(i int, ms []Estimate) {
 		moved[i] = len(ms) >= d.Points
 		if r := d.Ratios[i]; math.IsNaN(r) || math.IsInf(r, 0) || r != 1 && !moved[i] {
 			a.Fail("Ratios[%d] is %v; it must be finite, and 1 as long as there are not %d predictions yet", i, r, d.Points)
@@ -83,25 +75,7 @@ func (d DC) emit(a *Assembler) {
 		if moved[i] {
 			ms[0].Reg = d.compensate(a, ms[:d.Points], d.Ratios[i])
 		}
-		order := min(len(ms), d.Order)
-		if d.LowerFinal {
-			order = min(order, a.Len()-i)
-		}
-		if !t.Inside() {
-			order = 1
-		}
-		first, used := a.First(x, ms[0], t), ms[:order:order]
-		x = a.sum(first, a.Slopes(t, used, d.weights(kind, s, t, order)...))
-		if i+1 < a.Len() {
-			m := a.Predict(x, t, kind)
-			if s.Inside() && t.Inside() && d.corrects(i) {
-				x = a.sum(first, d.corrector(a, kind, t, append(used, m)))
-			}
-			ms = a.Remember(m, ms, max(d.Order, d.Points))
-		}
-		a.State(i+1, x)
-	}
-	a.Output("x", x)
+	})
 	a.plan.params = append(a.plan.params, d.param(a, moved))
 }
 

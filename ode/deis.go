@@ -32,7 +32,7 @@ func (d DEIS) Plan(p Problem) (*Plan, error) {
 	if d.Order == 0 {
 		d.Order = 4
 	}
-	m := adams{Order: d.Order, Kind: Noise, Clock: func(n Node) float64 { return n.T }, Moments: timeMoments}
+	m := adams{Order: d.Order, Kind: Noise, Clock: byTime, Moments: timeMoments}
 	return Assemble(p, fmt.Sprintf("DEIS tAB(%d)", d.Order), d.Order, m.emit)
 }
 

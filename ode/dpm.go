@@ -174,7 +174,7 @@ func (e exponential) multi(a *Assembler) {
 		if start, ok := a.SingleStart(x, ms[0], t, len(ms), e.Order); ok {
 			x = start
 		} else {
-			x = a.sum(a.First(x, ms[0], t), a.Slopes(t, ms[:order], e.weights(s, t, order)...))
+			x = a.multistep(x, byLambda, t, ms[:order], e.weights(s, t, order))
 		}
 		a.State(i+1, x)
 	}
@@ -203,7 +203,7 @@ func (e exponential) single(a *Assembler, orders []int) {
 func (e exponential) step(a *Assembler, x Reg, m Estimate, t Node, order int) (Reg, []Estimate) {
 	s, ms := m.At, []Estimate{m}
 	for j, r := range a.Divide(s, t, order) {
-		u := a.sum(a.First(x, m, r), a.Slopes(r, ms, taylor(e.kind, s, r, j)...))
+		u := a.multistep(x, byLambda, r, ms, taylor(e.kind, s, r, j))
 		ms = append(ms, a.Predict(u, r, e.kind))
 	}
 	if len(ms) < order { // Divide has failed
@@ -213,14 +213,19 @@ func (e exponential) step(a *Assembler, x Reg, m Estimate, t Node, order int) (R
 	if order == 3 && e.Correction == Midpoint {
 		used, w = []Estimate{m, ms[2]}, w[:1]
 	}
-	return a.sum(a.First(x, m, t), a.Slopes(t, used, w...)), ms
+	return a.multistep(x, byLambda, t, used, w), ms
 }
 
 // taylor are the weights of the first n slopes.
 func taylor(kind Prediction, s, t Node, n int) []float64 {
 	w := make([]float64, n)
+	h, scale, sign := t.Lambda-s.Lambda, -t.Sigma, 1.
+	if kind == Data {
+		scale, sign = t.Alpha, -1
+	}
+	phis(w, 2, sign*h)
 	for k := range w {
-		w[k] = Weight(kind, s, t, k+1)
+		w[k] *= scale * factorial(k+1) * h
 	}
 	return w
 }

@@ -36,8 +36,7 @@ func (f FlowAB) Plan(p Problem) (*Plan, error) {
 		for i := range a.Steps() {
 			s, t := a.Node(i), a.Node(i+1)
 			us = append([]Estimate{a.Predict(x, s, FlowVelocity)}, us[:min(len(us), f.Order-1)]...)
-			weights := powers(t.T-s.T, len(us)-1)
-			x = a.sum(a.First(x, us[0], t), a.slopes(func(n Node) float64 { return n.T }, t, us, weights))
+			x = a.multistep(x, byTime, t, us, powers(t.T-s.T, len(us)-1))
 			a.State(i+1, x)
 		}
 		a.Output("x", x)

@@ -19,7 +19,9 @@ func (p *Plan) KnotError() error {
 		return nil
 	}
 	n := 2 + p.Draws()
-	value, size := make([][]float64, p.Regs), make([]float64, p.Regs)
+	all, size := make([]float64, n*p.Regs), make([]float64, p.Regs)
+	value := func(r Reg) []float64 { return all[int(r)*n : (int(r)+1)*n] }
+	state := make([]bool, p.Regs) // as against a tap
 	knots := make([]Point, len(p.Knots))
 	for i, k := range p.Knots {
 		knots[i] = p.Schedule.At(k.T)
@@ -30,14 +32,14 @@ func (p *Plan) KnotError() error {
 		}
 		knot := max(0, slices.IndexFunc(p.Knots, func(k Knot) bool { return k.Reg == port.Reg }))
 		at := knots[knot]
-		value[port.Reg] = make([]float64, n)
-		value[port.Reg][0], value[port.Reg][1] = at.Alpha, at.Sigma
-		size[port.Reg] = at.Alpha + at.Sigma
+		v := value(port.Reg)
+		v[0], v[1] = at.Alpha, at.Sigma
+		size[port.Reg], state[port.Reg] = at.Alpha+at.Sigma, true
 	}
-	all := make([]float64, n*len(p.Code))
 	for i := range p.Code {
 		in := &p.Code[i]
-		v := all[i*n : (i+1)*n]
+		v := value(in.Dst)
+		state[in.Dst] = true
 		switch in.Op {
 		case Combine:
 			if !in.plain() {
@@ -45,7 +47,7 @@ func (p *Plan) KnotError() error {
 			}
 			for j := range in.Terms {
 				t := &in.Terms[j]
-				for k, x := range value[t.Reg] {
+				for k, x := range value(t.Reg) {
 					v[k] += t.C * x
 				}
 				size[in.Dst] += math.Abs(t.C) * size[t.Reg]
@@ -73,7 +75,7 @@ func (p *Plan) KnotError() error {
 				// With draws, ε at a state is all that the state holds beside α x_0, in units of σ.
 				eps := v[1]
 				v[0], v[1] = v[0]-eps*at.Alpha/at.Sigma, 0
-				for k, x := range value[in.Src] {
+				for k, x := range value(in.Src) {
 					v[k] += eps * x / at.Sigma
 				}
 				size[in.Dst] += math.Abs(eps) * size[in.Src] / at.Sigma
@@ -81,16 +83,15 @@ func (p *Plan) KnotError() error {
 		case Draw:
 			v[2+in.Index], size[in.Dst] = 1, 1
 		case Clip:
-			copy(v, value[in.Src])
+			copy(v, value(in.Src))
 			size[in.Dst] = size[in.Src]
 		default:
 			return fmt.Errorf("knot check: instruction %d is %v, so the plan cannot be Exact", i, in.Op)
 		}
-		value[in.Dst] = v
 	}
 	for i, k := range p.Knots {
-		at, v := knots[i], value[k.Reg]
-		if len(v) == 0 {
+		at, v := knots[i], value(k.Reg)
+		if !state[k.Reg] {
 			return fmt.Errorf("knot check: knot %d is a tap", i)
 		}
 		lost := 1e-13 * size[k.Reg]

@@ -127,7 +127,7 @@ func (a *Assembler) inline(p *Plan, x Reg) (at []Reg) {
 		a.Fail("%s starts from %v and ends in %v; a solver of one state is needed", p.Name, portNames(p.Inputs), portNames(p.Outputs))
 		return nil
 	}
-	first, nfe, draws := a.step, a.plan.NFE(), a.plan.Draws()
+	first := a.step
 	at = make([]Reg, p.Regs)
 	at[p.Inputs[0].Reg] = x
 	for _, in := range p.Code {
@@ -137,15 +137,13 @@ func (a *Assembler) inline(p *Plan, x Reg) (at []Reg) {
 			in.Terms[k].Reg = at[in.Terms[k].Reg]
 		}
 		switch in.Op {
-		case Evaluate:
-			in.Src, in.Index = at[in.Src], nfe+in.Index
-		case Clip:
+		case Evaluate, Clip:
 			in.Src = at[in.Src]
-		case Draw:
-			in.Index += draws
 		}
 		a.step = first + in.Step
-		at[dst] = a.emit(in)
+		new := a.emit(in.Op)
+		in.Dst, in.Step, in.Index = new.Dst, new.Step, new.Index
+		*new, at[dst] = in, new.Dst
 	}
 	return at
 }

@@ -70,14 +70,17 @@ func (m adams) emit(a *Assembler) {
 	for i := range a.Steps() {
 		s, t := a.Node(i), a.Node(i+1)
 		es = a.Remember(a.Predict(x, s, m.Kind), es, m.Order)
-		terms := a.First(x, es[0], t)
-		if n := len(es) - 1; n > 0 && (t.Inside() || m.Last) {
-			terms = append(terms, a.slopes(m.Clock, t, es, m.Moments(a, s, t, n))...)
+		used, weights := es, []float64(nil)
+		if !t.Inside() && !m.Last {
+			used = es[:1]
+		}
+		if n := len(used) - 1; n > 0 {
+			weights = m.Moments(a, s, t, n)
 		}
 		if start, ok := a.SingleStart(x, es[0], t, len(es), m.Order); ok {
 			x = start
 		} else {
-			x = a.Combine(terms...)
+			x = a.multistep(x, m.Clock, t, used, weights)
 		}
 		a.State(i+1, x)
 	}

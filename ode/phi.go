@@ -39,6 +39,18 @@ func phi(k int, z float64) float64 {
 	return math.Exp(z) * sum / factorial(k)
 }
 
+// phis are φ_k, φ_{k+1}, … at z. Where z is small, φ_k = 1/k! + z φ_{k+1} has nothing to cancel, so that one series does for all.
+func phis(dst []float64, k int, z float64) {
+	last := len(dst) - 1
+	for j := last; j >= 0; j-- {
+		if j < last && math.Abs(z) < 1 {
+			dst[j] = 1/factorial(k+j) + z*dst[j+1]
+		} else {
+			dst[j] = phi(k+j, z)
+		}
+	}
+}
+
 func factorial(k int) float64 {
 	f := 1.0
 	for j := 2; j <= k; j++ {
@@ -67,16 +79,20 @@ func monomials(u []float64) [][]float64 {
 // lagrange are the coefficients of the polynomial that is 1 at u_j and 0 at the other points, in the room of c.
 func lagrange(c, u []float64, j int) []float64 {
 	c = append(c[:0], 1) // Π_{l≠j} (u − u_l)/(u_j − u_l), multiplied out factor by factor
+	scale := 1.0
 	for l := range u {
 		if l == j {
 			continue
 		}
-		d := u[j] - u[l]
+		scale *= u[j] - u[l]
 		c = append(c, 0)
 		for k := len(c) - 1; k > 0; k-- {
-			c[k] = (c[k-1] - u[l]*c[k]) / d
+			c[k] = c[k-1] - u[l]*c[k]
 		}
-		c[0] *= -u[l] / d
+		c[0] *= -u[l]
+	}
+	for k := range c {
+		c[k] /= scale
 	}
 	return c
 }

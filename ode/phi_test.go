@@ -34,6 +34,9 @@ func TestPhiIsRightToTheLastDigits(t *testing.T) {
 		for _, z := range zs {
 			want := bigPhi(k, z)
 			require.InEpsilon(t, want, phi(k, z), 1e-15, "φ_%d(%v)", k, z)
+			some := make([]float64, 4)
+			phis(some, k, z)
+			require.InEpsilon(t, want, some[0], 1e-15, "φ_%d(%v), with those behind it", k, z)
 		}
 	}
 }

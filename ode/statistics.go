@@ -175,9 +175,10 @@ func (m Statistics) step(a *Assembler, fits []fit, point int, to Node, weights [
 		return noReg
 	}
 	from, dim := fits[0], len(m.L[0])
-	in := Instr{Op: Combine, Bias: make([]float64, dim)}
+	var terms []Term
+	bias := make([]float64, dim)
 	term := func(r Reg, c float64) {
-		in.Terms = append(in.Terms, Term{Reg: r, C: c, Elements: make([]float64, dim)})
+		terms = append(terms, Term{Reg: r, C: c, Elements: make([]float64, dim)})
 	}
 	term(from.x, to.Alpha/from.at.Alpha)
 	for _, f := range fits {
@@ -187,21 +188,23 @@ func (m Statistics) step(a *Assembler, fits []fit, point int, to Node, weights [
 	for d := range dim {
 		m.integrate(&all, from.point, point, d)
 		decay, rest := math.Exp(-all.l), all.rest
-		in.Terms[0].Elements[d] = decay
+		terms[0].Elements[d] = decay
 		for j, f := range fits {
 			w := 0.
 			for k, moment := range all.moments {
 				w += moment * weights[k][j]
 			}
 			m.integrate(&past, from.point, f.point, d)
-			in.Terms[1+j].Elements[d] = decay * w * math.Exp(-past.s)
+			terms[1+j].Elements[d] = decay * w * math.Exp(-past.s)
 			rest -= w * past.b
 		}
-		in.Bias[d] = -to.Alpha * decay * rest
-		biased = biased || in.Bias[d] != 0
+		bias[d] = -to.Alpha * decay * rest
+		biased = biased || bias[d] != 0
 	}
 	if !biased {
-		in.Bias = nil
+		bias = nil
 	}
-	return a.emit(in)
+	in := a.emit(Combine)
+	in.Terms, in.Bias = terms, bias
+	return in.Dst
 }

@@ -173,6 +173,20 @@ func (p *Plan) taps() ([]string, error) {
 	return tap, nil
 }
 
+func (p *Plan) hasTaps() bool {
+	for _, ports := range [][]Port{p.Inputs, p.Outputs} {
+		if slices.ContainsFunc(ports, func(port Port) bool { return TapOfPort(port.Name) != "" }) {
+			return true
+		}
+	}
+	for i := range p.Code {
+		if in := &p.Code[i]; len(in.In)+len(in.Out) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func holds(tap string) string {
 	if tap == "" {
 		return "a state"

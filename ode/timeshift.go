@@ -255,13 +255,13 @@ func (a *Assembler) firstFrom(x Reg, times []float64, t Node) Reg {
 // predictEach is Predict of any kind, at a time of its own for each sample.
 func (a *Assembler) predictEach(x Reg, times []float64) (m Reg, kind Prediction, nodes []Node) {
 	nodes = make([]Node, len(times))
-	in := Instr{Op: Evaluate, Src: x, Times: slices.Clone(times)}
+	src, levels := x, slices.Clone(times)
 	for b, at := range times {
 		nodes[b] = a.At(at)
 		if a.problem.Raw != Denoiser {
 			continue
 		}
-		if in.Times[b] = nodes[b].Ratio(); !nodes[b].Inside() {
+		if levels[b] = nodes[b].Ratio(); !nodes[b].Inside() {
 			a.Fail("step %d: a Denoiser has no noise level to be called with at t = %v; keep away from that end", a.step, at)
 		}
 	}
@@ -270,14 +270,16 @@ func (a *Assembler) predictEach(x Reg, times []float64) (m Reg, kind Prediction,
 		for b, at := range nodes {
 			lower[b] = 1 / at.Alpha
 		}
-		in.Src = a.Combine(Term{Reg: x, C: 1, Samples: a.finite(lower)})
+		src = a.Combine(Term{Reg: x, C: 1, Samples: a.finite(lower)})
 	}
-	m, kind = a.emit(in), a.Any()
+	in := a.emit(Evaluate)
+	in.Src, in.Times = src, levels
+	m, kind = in.Dst, a.Any()
 	if !a.problem.Raw.same(kind) || a.problem.Scale != (NoiseScale{}) {
 		m = a.each(x, m, len(nodes), func(b int) (u, v float64, err error) { return a.convert(kind, nodes[b]) })
 	}
 	if a.problem.Clip != (Clipping{}) {
-		m = a.emit(Instr{Op: Clip, Src: m, Clip: a.problem.Clip})
+		m = a.clip(m)
 	}
 	return m, kind, nodes
 }

@@ -145,8 +145,9 @@ func (t *transposer) settle(forward Reg, step int) Reg {
 	default:
 		terms := room(&t.kept, len(g))
 		for i := range g {
-			terms[i] = g[i].Term
+			terms = append(terms, g[i].Term)
 		}
+		t.kept = t.kept[len(terms):]
 		r := t.plan.register()
 		t.emit(Instr{Op: Combine, Dst: r, Step: step, Terms: terms})
 		t.plan.cot[forward] = r

@@ -3,6 +3,7 @@ package ode
 import (
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // B is the function B(h) of [UniPC]. It matters only where a single slope is fitted to one equation: in a predictor of
@@ -57,46 +58,56 @@ func (c UniPC) Plan(p Problem) (*Plan, error) {
 		c.Order = 2
 	}
 	c.Uncorrected = slices.Clone(c.Uncorrected)
-	return Assemble(p, c.name(), c.order(), func(a *Assembler) {
-		c.check(a)
-		kind := Data
-		if c.Noise {
-			kind = Noise
+	return Assemble(p, c.name(), c.order(), func(a *Assembler) { c.emit(a, c.Order, func(int, []Estimate) {}) })
+}
+
+// emit keeps a number of predictions, which are shown, the newest first, before a step uses them.
+func (c UniPC) emit(a *Assembler, keep int, prepare func(step int, ms []Estimate)) {
+	c.check(a)
+	kind := Data
+	if c.Noise {
+		kind = Noise
+	}
+	x := a.Input("x")
+	a.State(0, x)
+	ms := []Estimate{a.Predict(x, a.Node(0), kind)}
+	for i := range a.Steps() {
+		s, t := a.Node(i), a.Node(i+1)
+		prepare(i, ms)
+		order := min(len(ms), c.Order)
+		if c.LowerFinal {
+			order = min(order, a.Len()-i)
 		}
-		x := a.Input("x")
-		a.State(0, x)
-		ms := []Estimate{a.Predict(x, a.Node(0), kind)}
-		for i := range a.Steps() {
-			s, t := a.Node(i), a.Node(i+1)
-			order := min(len(ms), c.Order)
-			if c.LowerFinal {
-				order = min(order, a.Len()-i)
-			}
-			if !t.Inside() {
-				order = 1
-			}
-			first := a.First(x, ms[0], t)
-			used := ms[:order]
-			if start, ok := a.SingleStart(x, ms[0], t, len(ms), c.Order); ok {
-				x = start
-				if i+1 < a.Len() {
-					ms = a.Remember(a.Predict(x, t, kind), ms, c.Order)
-				}
-				a.State(i+1, x)
-				continue
-			}
-			x = a.sum(first, a.Slopes(t, used, c.weights(kind, s, t, order)...))
-			if i+1 < a.Len() {
-				m := a.Predict(x, t, kind)
-				if s.Inside() && t.Inside() && c.corrects(i) {
-					x = a.sum(first, c.corrector(a, kind, t, append(used[:order:order], m)))
-				}
-				ms = a.Remember(m, ms, c.Order)
+		if !t.Inside() {
+			order = 1
+		}
+		last := i+1 == a.Len()
+		if start, ok := a.SingleStart(x, ms[0], t, len(ms), c.Order); ok {
+			x = start
+			if !last {
+				ms = a.Remember(a.Predict(x, t, kind), ms, keep)
 			}
 			a.State(i+1, x)
+			continue
 		}
-		a.Output("x", x)
-	})
+		correct := !last && s.Inside() && t.Inside() && c.corrects(i)
+		slopes := order - 1
+		if correct {
+			slopes = order
+		}
+		weights := taylor(kind, s, t, slopes)
+		from := x
+		x = a.multistep(from, byLambda, t, ms[:order], c.weights(weights[:order-1], kind, s, t))
+		if !last {
+			m := a.Predict(x, t, kind)
+			if correct {
+				x = c.correct(a, from, t, append(append(make([]Estimate, 0, 5), ms[:order]...), m), weights)
+			}
+			ms = a.Remember(m, ms, keep)
+		}
+		a.State(i+1, x)
+	}
+	a.Output("x", x)
 }
 
 func (c UniPC) order() int {
@@ -139,28 +150,26 @@ func (c UniPC) corrects(step int) bool {
 	return !c.NoCorrector && !slices.Contains(c.Uncorrected, step)
 }
 
-// corrector are the slopes through the predictions used, the last of which is at the end of the step.
-func (c UniPC) corrector(a *Assembler, kind Prediction, t Node, used []Estimate) []Term {
-	p, s := len(used)-1, used[0].At
+// correct goes the step again with the predictions used, the last of which is at the end of the step, and Taylor's weights.
+func (c UniPC) correct(a *Assembler, x Reg, t Node, used []Estimate, taylor []float64) Reg {
+	p, kind, s := len(used)-1, used[0].Kind, used[0].At
 	if !c.Published || p == 1 {
-		return a.Slopes(t, used, c.weights(kind, s, t, p+1)...)
+		return a.multistep(x, byLambda, t, used, c.weights(taylor, kind, s, t))
 	}
 	// The loop over derivatives stops one short of the p-th, and the new prediction is left with the coefficient of the
 	// last one in the loop, by the weight of the p-th.
-	terms := a.Slopes(t, used, taylor(kind, s, t, p-1)...)
-	w := taylor(kind, s, t, p)
-	share := a.Slopes(t, used, append(make([]float64, p-2), w[p-1]/float64(p))...)[p].C
+	terms := a.Slopes(t, used, taylor[:p-1]...)
+	share := a.Slopes(t, used, append(make([]float64, p-2), taylor[p-1]/float64(p))...)[p].C
 	terms[0].C += terms[p].C - share
 	terms[p].C = share
-	return terms
+	return a.Combine(append(a.First(x, used[0], t), terms...)...)
 }
 
-// weights are those of the n−1 slopes of a polynomial through n predictions. A single slope is weighted with ½ B,
-// whether the second prediction is an old one or that at t.
-func (c UniPC) weights(kind Prediction, s, t Node, n int) []float64 {
+// weights are Taylor's, but for a single slope, which is weighted with ½ B, whether the second prediction is an old one or that at t.
+func (c UniPC) weights(taylor []float64, kind Prediction, s, t Node) []float64 {
 	switch {
-	case n != 2 || c.B == Vary:
-		return taylor(kind, s, t, n-1)
+	case len(taylor) != 1 || c.B == Vary:
+		return taylor
 	case c.B == B2:
 		return []float64{Weight(kind, s, t, 0) / 2}
 	case kind == Data:
@@ -170,18 +179,21 @@ func (c UniPC) weights(kind Prediction, s, t Node, n int) []float64 {
 }
 
 func (c UniPC) name() string {
-	name := fmt.Sprintf("UniPC-%d", c.Order)
+	name := "UniPC-"
 	if c.NoCorrector {
-		name = fmt.Sprintf("UniP-%d", c.Order)
+		name = "UniP-"
 	}
+	name += strconv.Itoa(c.Order)
 	for _, o := range []struct {
 		set  bool
 		text string
-	}{{c.B == B1, ", B1"}, {c.B == Vary, ", vary"}, {c.Noise, ", noise"}, {c.Uncorrected != nil, fmt.Sprintf(", uncorrected %v", c.Uncorrected)},
-		{c.Published, ", published"}, {c.LowerFinal, ", lower final"}} {
+	}{{c.B == B1, ", B1"}, {c.B == Vary, ", vary"}, {c.Noise, ", noise"}, {c.Published, ", published"}, {c.LowerFinal, ", lower final"}} {
 		if o.set {
 			name += o.text
 		}
+	}
+	if c.Uncorrected != nil {
+		name += fmt.Sprintf(", uncorrected %v", c.Uncorrected)
 	}
 	return name
 }

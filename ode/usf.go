@@ -127,8 +127,9 @@ func (u USF) begin(a *Assembler, x Reg, point int) *known {
 		return nil
 	}
 	a.Inexact()
-	zero := a.emit(Instr{Op: Combine, Terms: []Term{{Reg: x}}, Bias: d.Mean})
-	k := &known{x: x, asked: x, m: Estimate{Reg: zero, Kind: Data, At: s}, forms: [3]Reg{noReg, noReg, noReg}, point: point}
+	zero := a.emit(Combine)
+	zero.Terms, zero.Bias = []Term{{Reg: x}}, d.Mean
+	k := &known{x: x, asked: x, m: Estimate{Reg: zero.Dst, Kind: Data, At: s}, forms: [3]Reg{noReg, noReg, noReg}, point: point}
 	if d.AFS == PublishedAFS && s.Inside() {
 		k.forms[FormNoise] = k.in(a, FormNoise, u.Statistics)
 		k.m = Estimate{Reg: x, Kind: Noise, At: s}

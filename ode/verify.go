@@ -35,18 +35,21 @@ func (p *Plan) verifyBorder() error {
 	if len(p.Outputs) == 0 && p.of == nil { // a transposed plan may be run for its parameters alone
 		return fmt.Errorf("there is no output")
 	}
-	for what, ports := range map[string][]Port{"input": p.Inputs, "output": p.Outputs} {
-		seen := map[string]bool{}
-		for _, port := range ports {
+	for _, side := range []struct {
+		what  string
+		ports []Port
+	}{{"input", p.Inputs}, {"output", p.Outputs}} {
+		what, ports := side.what, side.ports
+		for i, port := range ports {
+			_, seen := find(ports[:i], port.Name)
 			switch {
 			case port.Name == "" || strings.HasPrefix(port.Name, "@"):
 				return fmt.Errorf("an %s has no name", what)
-			case seen[port.Name]:
+			case seen:
 				return fmt.Errorf("two %ss have the name %q", what, port.Name)
 			case !p.has(port.Reg):
 				return fmt.Errorf("%s %q is register %d of %d", what, port.Name, port.Reg, p.Regs)
 			}
-			seen[port.Name] = true
 		}
 	}
 	return nil
@@ -104,9 +107,10 @@ func (p *Plan) verifyCode() error {
 		case Combine:
 			for k := range in.Terms {
 				t := &in.Terms[k]
-				number("coefficient", t.C)
-				numbers("element factor", t.Elements)
-				numbers("sample factor", t.Samples)
+				if number("coefficient", t.C); !t.plain() {
+					numbers("element factor", t.Elements)
+					numbers("sample factor", t.Samples)
+				}
 			}
 			numbers("bias", in.Bias)
 		case Evaluate:
@@ -159,6 +163,9 @@ func (p *Plan) verifyCode() error {
 		if !written[port.Reg] {
 			return fmt.Errorf("output %q is register %d, which nothing writes", port.Name, port.Reg)
 		}
+	}
+	if !p.hasTaps() {
+		return nil
 	}
 	_, err := p.taps()
 	return err
