@@ -63,7 +63,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 // NFE: p for each step that is taken and p−1 for each that is not with [DPM] and [DPMpp]; with [RK] as many as there are stages for either
 // and one at the start, since the slope at the end of a step is the first of the next.
 //
-// Errors: a Problem with Steps, Knots, Grid, Denoise, SingleStart or History; ends at which λ is infinite, but for RK on Flow, as far as the network's
+// Errors: a Problem with Steps, Knots, Grid, Denoise, SingleStart, LowerFinal or History; ends at which λ is infinite, but for RK on Flow, as far as the network's
 // prediction tells the velocity there; a solver that has no error estimate. While it runs: an [Interrupted], around a [StepError] when steps
 // get too short, too many, or come upon a number that is not finite.
 //
@@ -284,8 +284,8 @@ func (c Adaptive[T]) begin(p Problem, f Field[T], batch int, in Inputs[T]) (*ada
 	if p.Scale.Last != 0 && p.Scale.Last != p.Scale.First {
 		return nil, fmt.Errorf("ode: Adaptive: Problem.Scale goes from %v to %v by the number of the step, which is not known; leave Last out", p.Scale.First, p.Scale.Last)
 	}
-	if p.Steps != 0 || p.Knots != nil || p.Grid != nil || p.Denoise || p.SingleStart || p.History != 0 {
-		return nil, errors.New("ode: Adaptive finds its own knots: leave Problem.Steps, Knots, Grid, Denoise, SingleStart and History out (AppendZero ends at the data prediction)")
+	if p.Steps != 0 || p.Knots != nil || p.Grid != nil || p.Denoise || p.SingleStart || p.LowerFinal || p.History != 0 {
+		return nil, errors.New("ode: Adaptive finds its own knots: leave Problem.Steps, Knots, Grid, Denoise, SingleStart, LowerFinal and History out (AppendZero ends at the data prediction)")
 	}
 	for _, o := range []struct {
 		name  string

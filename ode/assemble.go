@@ -25,6 +25,7 @@ type Assembler struct {
 	evaluations, draws int // so far
 
 	singleStart bool            // the solver heeds Problem.SingleStart
+	lowers      bool            // and Problem.LowerFinal
 	asked       map[Reg]float64 // the times of the states that the network was asked at
 
 	decisions []bool // in the order they were taken
@@ -89,6 +90,12 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	if p.SingleStart && !a.singleStart {
 		a.Fail("Problem.SingleStart is set, but this solver does not start from lower orders; leave it out, or use DPMpp, DPM, UniPC, DEIS or LMS in multistep form")
 	}
+	if p.LowerFinal {
+		if !a.lowers {
+			a.Fail(nothingToLower)
+		}
+		a.plan.Order = min(a.plan.Order, 2)
+	}
 	if p.Denoise && a.err == nil {
 		a.denoise()
 	}
@@ -110,6 +117,8 @@ func assemble(p Problem, knots []float64, name string, order int, emit func(a *A
 	}
 	return &plan, nil
 }
+
+const nothingToLower = "Problem.LowerFinal is set, but this solver has no order to lower; leave it out, or use a multistep solver of order 2 or more, such as DPMpp, UniPC, DEIS or LMS"
 
 // denoise puts the data prediction at the last knot in place of the output.
 func (a *Assembler) denoise() {
@@ -452,8 +461,19 @@ func (a *Assembler) SingleStart(x Reg, m Estimate, to Node, history, order int) 
 	if !a.problem.SingleStart || history >= order || !m.At.Inside() || !to.Inside() {
 		return noReg, false
 	}
-	x, _ = exponential{DPMpp{Single: true}, m.Kind, ""}.step(a, x, m, to, min(order, 3))
+	x, _ = exponential{DPMpp{Single: true}, m.Kind, ""}.step(a, x, m, to, min(a.Order(order, order), 3))
 	return x, true
+}
+
+// Order is how many predictions the present step of a multistep solver goes through: as many as its order is and there are, and fewer in
+// the last steps if the problem says so. A solver that calls this heeds [Problem].LowerFinal.
+func (a *Assembler) Order(predictions, order int) int {
+	a.lowers = a.lowers || order > 1
+	order = min(order, predictions)
+	if a.problem.LowerFinal {
+		order = min(order, a.Len()-a.step)
+	}
+	return order
 }
 
 // Toward is alpha·x̂_0 + sigma·ε̂ in terms of the state at the estimate's node and the estimate: whatever a first-order

@@ -69,7 +69,7 @@
 // # Options of problems, and controllers
 //
 // What is not a matter of one solver is a field of [Problem]: thresholding (Clip), a scale for the noise (Scale), a last data
-// prediction (Denoise), a multistep run's start (SingleStart, History). A solver that cannot heed one returns an error.
+// prediction (Denoise), a multistep run's start (SingleStart, History) and end (LowerFinal). A solver that cannot heed one returns an error.
 //
 // Methods whose coefficients depend on what they meet on the way are a [Controller]: [Adaptive] steps, [TimeShift],
 // [NormalizeVariance], [LangevinGibbs]. They run, and return the plan they turned out to be, which is differentiated like any

@@ -34,7 +34,7 @@ const (
 // arXiv 2206.00927, algorithm 2 and appendix D.3.
 //
 // Differs from reference: the third-order multistep of the release halves the second derivative, which leaves it second
-// order; here it is whole unless Published. Lower orders at the end are asked for, not a matter of the number of steps.
+// order; here it is whole unless Published. Lower orders at the end are asked for, by [Problem].LowerFinal, and no matter of the number of steps.
 type DPMpp struct {
 	Order      int // 0 means 2
 	Correction Correction
@@ -46,8 +46,6 @@ type DPMpp struct {
 	// given and are no parameter.
 	Fast bool
 
-	// LowerFinal lowers the order of the last multistep steps to 2 and 1, which steadies very short runs. The last step leaves order 2.
-	LowerFinal bool
 	// Published reproduces the release: order 3 multistep with half the second derivative. Its order is 2.
 	Published bool
 }
@@ -82,7 +80,7 @@ func (e exponential) plan(p Problem) (*Plan, error) {
 		e.Order = 2
 	}
 	name, order := e.name(), e.Order
-	if e.Published || e.LowerFinal {
+	if e.Published {
 		order = min(order, 2)
 	}
 	if err := e.check(); err != nil {
@@ -115,7 +113,7 @@ func (e exponential) name() string {
 	for _, o := range []struct {
 		set  bool
 		text string
-	}{{e.Correction == Taylor, ", taylor"}, {e.LowerFinal, ", lower final"}, {e.Published, ", published"}} {
+	}{{e.Correction == Taylor, ", taylor"}, {e.Published, ", published"}} {
 		if o.set {
 			options += o.text
 		}
@@ -132,10 +130,6 @@ func (e exponential) check() error {
 		return fmt.Errorf("option Correction is %d; Midpoint and Taylor exist", e.Correction)
 	case e.Correction == Taylor && e.Order == 1:
 		return fmt.Errorf("option Correction is Taylor at Order 1, which has nothing to correct; leave it Midpoint")
-	case e.LowerFinal && e.Order == 1:
-		return fmt.Errorf("option LowerFinal at Order 1 has nothing to lower; leave it out")
-	case e.LowerFinal && !multi:
-		return fmt.Errorf("option LowerFinal is for multistep runs; leave it out, or leave Single and Fast out")
 	case e.Published && !(multi && e.Order == 3):
 		return fmt.Errorf("option Published differs in multistep order 3 alone; leave it out")
 	}
@@ -164,10 +158,7 @@ func (e exponential) multi(a *Assembler) {
 	for i := range a.Steps() {
 		s, t := a.Node(i), a.Node(i+1)
 		ms = a.Remember(a.Predict(x, s, e.kind), ms, e.Order)
-		order := len(ms)
-		if e.LowerFinal {
-			order = min(order, a.Len()-i)
-		}
+		order := a.Order(len(ms), e.Order)
 		if !t.Inside() {
 			order = 1
 		}

@@ -17,9 +17,6 @@ func TestUselessOptionsAreRefused(t *testing.T) {
 		{"Order is -1", ode.DPMpp{Order: -1}},
 		{"Correction is 2", ode.DPMpp{Correction: 2}},
 		{"nothing to correct", ode.DPMpp{Order: 1, Correction: ode.Taylor}},
-		{"nothing to lower", ode.DPMpp{Order: 1, LowerFinal: true}},
-		{"LowerFinal is for multistep runs", ode.DPMpp{Single: true, LowerFinal: true}},
-		{"LowerFinal is for multistep runs", ode.DPMpp{Fast: true, LowerFinal: true}},
 		{"Published differs in multistep order 3 alone", ode.DPMpp{Published: true}},
 		{"Published differs in multistep order 3 alone", ode.DPMpp{Order: 3, Single: true, Published: true}},
 	} {
@@ -37,7 +34,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 	seen, tables := map[string]bool{}, [][]float64{}
 	for _, d := range []ode.DPMpp{
 		{Order: 1}, {}, {Order: 3}, {Correction: ode.Taylor}, {Order: 3, Correction: ode.Taylor}, {Single: true}, {Fast: true},
-		{Order: 3, Single: true}, {Order: 3, Fast: true}, {LowerFinal: true}, {Order: 3, LowerFinal: true}, {Order: 3, Published: true},
+		{Order: 3, Single: true}, {Order: 3, Fast: true}, {Order: 3, Published: true},
 	} {
 		for _, s := range []ode.Solver{d, ode.DPM(d)} {
 			p := compile(t, s, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 6})

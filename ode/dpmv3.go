@@ -42,9 +42,6 @@ type DPMv3 struct {
 	Half bool
 	// Published is Half as released: in the other half.
 	Published bool
-
-	// LowerFinal lowers the order of the last steps to 2 and 1, which steadies very short runs.
-	LowerFinal bool
 }
 
 // order is the order of the states that later steps build on: the corrector gains one over a predictor, where there is one. A last step of
@@ -63,9 +60,6 @@ func (v DPMv3) order() int {
 	case v.Corrector || v.PseudoCorrector:
 		order = min(order+1, corrected)
 	}
-	if v.LowerFinal {
-		order = min(order, 2)
-	}
 	return order
 }
 
@@ -74,7 +68,7 @@ func (v DPMv3) name() string {
 	for _, o := range []struct {
 		set  bool
 		text string
-	}{{v.Pseudo, ", pseudo"}, {v.Corrector, ", corrector"}, {v.PseudoCorrector, ", pseudo corrector"}, {v.Half, ", half"}, {v.Published, ", published"}, {v.LowerFinal, ", lower final"}} {
+	}{{v.Pseudo, ", pseudo"}, {v.Corrector, ", corrector"}, {v.PseudoCorrector, ", pseudo corrector"}, {v.Half, ", half"}, {v.Published, ", published"}} {
 		if o.set {
 			name += o.text
 		}
@@ -96,8 +90,6 @@ func (v DPMv3) check() error {
 		return fmt.Errorf("option Half without a corrector; set Corrector or PseudoCorrector, or leave it out")
 	case v.Published && !v.Half:
 		return fmt.Errorf("option Published differs with Half alone; leave it out")
-	case v.LowerFinal && v.Order == 1:
-		return fmt.Errorf("option LowerFinal at Order 1 has nothing to lower; leave it out")
 	}
 	return nil
 }
@@ -136,10 +128,7 @@ func (v DPMv3) emit(a *Assembler, at []int) {
 	}
 	for i := range a.Steps() {
 		s, t := a.Node(i), a.Node(i+1)
-		order := min(len(fits), v.Order)
-		if v.LowerFinal {
-			order = min(order, a.Len()-i)
-		}
+		order := a.Order(len(fits), v.Order)
 		inside := s.Inside() && t.Inside()
 		switch {
 		case inside:

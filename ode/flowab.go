@@ -36,7 +36,8 @@ func (f FlowAB) Plan(p Problem) (*Plan, error) {
 		for i := range a.Steps() {
 			s, t := a.Node(i), a.Node(i+1)
 			us = append([]Estimate{a.Predict(x, s, FlowVelocity)}, us[:min(len(us), f.Order-1)]...)
-			x = a.multistep(x, byTime, t, us, powers(t.T-s.T, len(us)-1))
+			order := a.Order(len(us), f.Order)
+			x = a.multistep(x, byTime, t, us[:order], powers(t.T-s.T, order-1))
 			a.State(i+1, x)
 		}
 		a.Output("x", x)

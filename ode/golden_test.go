@@ -86,7 +86,8 @@ func (g golden) solve(name string) (ode.Solver, ode.Problem) {
 		}
 		switch part[3] {
 		case "steps8":
-			d.LowerFinal, p = true, grid(ode.LogSNR{}, 8)
+			p = grid(ode.LogSNR{}, 8)
+			p.LowerFinal = true
 		case "time_uniform":
 			p = grid(ode.UniformTime{}, n)
 		case "time_quadratic":
@@ -99,9 +100,12 @@ func (g golden) solve(name string) (ode.Solver, ode.Problem) {
 		}
 		return d, p
 	case "v3":
-		return g.v3(name), vp
+		v := g.v3(name)
+		vp.LowerFinal = strings.Contains(name, "lof1") && v.Order > 1
+		return v, vp
 	case "unipc":
-		u := ode.UniPC{Order: int(part[3][1] - '0'), Noise: part[1] == "noise_prediction", LowerFinal: part[4] == "lof1" && part[3] != "o1"}
+		u := ode.UniPC{Order: int(part[3][1] - '0'), Noise: part[1] == "noise_prediction"}
+		vp.LowerFinal = part[4] == "lof1" && u.Order > 1
 		if part[2] == "bh1" {
 			u.B = ode.B1
 		}

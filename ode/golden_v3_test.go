@@ -7,7 +7,7 @@ import (
 )
 
 // v3 is solve for the cases of DPM-Solver-v3, with the statistics of the file: they differ between the two.
-func (g golden) v3(name string) ode.Solver {
+func (g golden) v3(name string) ode.DPMv3 {
 	m := g.EMS
 	if m.Lambda == nil {
 		m = g.EMS120
@@ -18,7 +18,7 @@ func (g golden) v3(name string) ode.Solver {
 	has := func(part string) bool { return strings.Contains(name, part) }
 	order := int(name[len("v3/o")] - '0')
 	return ode.DPMv3{
-		Statistics: m, Order: order, Pseudo: has("ppseudo1"), LowerFinal: has("lof1") && order > 1,
+		Statistics: m, Order: order, Pseudo: has("ppseudo1"),
 		Corrector: has("corr1/cpseudo0"), PseudoCorrector: has("corr1/cpseudo1"),
 	}
 }

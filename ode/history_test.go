@@ -115,5 +115,5 @@ func TestHistoryIsRefusedWhereItHasNoPlace(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 	_, err := ode.Adaptive[float64]{}.Run(t.Context(), ode.Problem{Schedule: ode.VPLinear{}, History: 1}, nil, 1, ode.Inputs[float64]{})
-	require.ErrorContains(t, err, "SingleStart and History out")
+	require.ErrorContains(t, err, "LowerFinal and History out")
 }

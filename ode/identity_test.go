@@ -23,7 +23,7 @@ func TestUniPIsAMultistepOfDPM(t *testing.T) {
 		{"UniP-3 is 3M with a whole second derivative", ode.UniPC{Order: 3, NoCorrector: true}, ode.DPMpp{Order: 3}},
 		{"the same for noise", ode.UniPC{Order: 3, NoCorrector: true, Noise: true}, ode.DPM{Order: 3}},
 		{"UniP-1 is DDIM", ode.UniPC{Order: 1, NoCorrector: true}, ode.DPMpp{Order: 1}},
-		{"lower orders at the end", ode.UniPC{Order: 3, NoCorrector: true, LowerFinal: true}, ode.DPMpp{Order: 3, LowerFinal: true}},
+		{"lower orders at the end", lowered{ode.UniPC{Order: 3, NoCorrector: true}}, lowered{ode.DPMpp{Order: 3}}},
 	} {
 		a, b := compile(t, c.a, p), compile(t, c.b, p)
 		require.InDeltaSlice(t, b.Table(), a.Table(), 1e-15, c.reason)

@@ -46,7 +46,7 @@ func (c PredictorCorrector) Plan(p Problem) (*Plan, error) {
 		return nil, fmt.Errorf("%w (for PredictorCorrector)", err)
 	}
 	plain := p.at(knots)
-	plain.Denoise, plain.SingleStart = false, false
+	plain.Denoise, plain.SingleStart, plain.LowerFinal = false, false, false
 	whole, err := c.Of.Plan(plain)
 	if err != nil {
 		return nil, fmt.Errorf("%w (for PredictorCorrector)", err)

@@ -215,7 +215,7 @@ type walk struct {
 // problem is that of a part of the plan: the options that the solver alone heeds are left out.
 func (walk) problem(p Problem, knots []float64) Problem {
 	p = p.at(knots)
-	p.Denoise, p.SingleStart = false, false
+	p.Denoise, p.SingleStart, p.LowerFinal = false, false, false
 	if p.Scale != (NoiseScale{}) {
 		p.Scale = NoiseScale{First: p.Scale.First}
 	}

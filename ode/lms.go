@@ -70,7 +70,7 @@ func (m adams) emit(a *Assembler) {
 	for i := range a.Steps() {
 		s, t := a.Node(i), a.Node(i+1)
 		es = a.Remember(a.Predict(x, s, m.Kind), es, m.Order)
-		used, weights := es, []float64(nil)
+		used, weights := es[:a.Order(len(es), m.Order)], []float64(nil)
 		if !t.Inside() && !m.Last {
 			used = es[:1]
 		}

@@ -217,3 +217,47 @@ func TestSingleStartKeepsTheOrder(t *testing.T) {
 		require.ErrorContains(t, err, "Problem.SingleStart is set", fmt.Sprint(refused))
 	}
 }
+
+// The last two steps go through two predictions and through one, whatever the order was; what comes before them is left alone.
+func TestLowerFinalLowersTheLastSteps(t *testing.T) {
+	s := ode.VPLinear{}
+	statistics := curved(s.At(.8).Lambda(), s.At(.05).Lambda(), 480)
+	for _, solver := range []ode.Solver{
+		ode.DPMpp{}, ode.DPMpp{Order: 3}, ode.DPM{Order: 3}, ode.UniPC{Order: 4, NoCorrector: true}, ode.DC{UniPC: ode.UniPC{Order: 3, NoCorrector: true}},
+		ode.DPMv3{Statistics: statistics}, ode.DEIS{}, ode.LMS{}, ode.PNDM{}, ode.PNDM{Start: ode.SPNDM}, ode.PNDM{Start: ode.FPNDM}, ode.FlowAB{Order: 4},
+		ode.DPMSDE{}, ode.DPMppSDE{Order: 3},
+	} {
+		p := ode.Problem{Schedule: s, Raw: ode.Noise, From: .8, To: .05, Steps: 8, Grid: ode.LogSNR{}}
+		if _, flow := solver.(ode.FlowAB); flow {
+			p.Schedule, p.Raw, p.Grid = ode.Flow{}, ode.FlowVelocity, nil
+		}
+		whole := compile(t, solver, p)
+		p.LowerFinal = true
+		low := compile(t, solver, p)
+		name := fmt.Sprintf("%s, %T", low.Name, solver)
+		require.Equal(t, whole.NFE(), low.NFE(), name)
+		require.Equal(t, min(2, whole.Order), low.Order, name)
+		// A step is of the state, the predictions and the noise.
+		terms := func(p *ode.Plan, step int) int {
+			end := p.Knots[step+1].Reg
+			in := p.Code[slices.IndexFunc(p.Code, func(in ode.Instr) bool { return in.Dst == end })]
+			return len(in.Terms) - min(1, low.Draws())
+		}
+		require.Equal(t, 2, terms(low, 7), name)
+		require.Equal(t, 3, terms(low, 6), name)
+		require.Greater(t, terms(whole, 7), 2, name)
+		for step := range 5 {
+			require.Equal(t, terms(whole, step), terms(low, step), name)
+		}
+	}
+	for _, refused := range []ode.Solver{
+		ode.DDIM{}, ode.RK{}, ode.BDIA{}, ode.DPMpp{Single: true}, ode.DPM{Fast: true}, ode.DPMpp{Order: 1}, ode.UniPC{Order: 1}, ode.DC{UniPC: ode.UniPC{Order: 1}},
+		ode.DPMv3{Statistics: statistics, Order: 1}, ode.DEIS{Order: 1}, ode.LMS{Order: 1}, ode.PNDM{Order: 1}, ode.DPMppSDE{Order: 1}, ode.DPMppSDE{Single: true},
+		ode.PredictorCorrector{}, usfOf(t, ode.DPMpp{}, 8),
+	} {
+		_, err := refused.Plan(ode.Problem{Schedule: s, Raw: ode.Noise, From: .8, To: .05, Steps: 8, LowerFinal: true})
+		require.ErrorContains(t, err, "Problem.LowerFinal is set, but this solver has no order to lower", fmt.Sprint(refused))
+	}
+	low := compile(t, ode.DEIS{}, ode.Problem{Schedule: s, Raw: ode.Noise, From: .8, To: .05, Steps: 5, LowerFinal: true})
+	checkGradient(t, low, field(t, goldenMixture(t), low))
+}

@@ -54,13 +54,14 @@ func (c PNDM) Plan(p Problem) (*Plan, error) {
 			s, t := a.Node(i), a.Node(i+1)
 			e := a.Predict(x, s, Noise)
 			es = a.Remember(e, es, c.Order)
-			use, weights := es, adamsBashforth(len(es))
+			order, most := a.Order(len(es), c.Order), a.Order(c.Order, c.Order)
+			use, weights := es[:order], adamsBashforth(order)
 			switch {
 			case !s.Inside() || !t.Inside():
 				use, weights = es[:1], adamsBashforth(1)
-			case len(es) == 1 && c.Start == SPNDM:
+			case len(es) == 1 && c.Start == SPNDM && most > 1:
 				use, weights = []Estimate{e, pseudo(a, x, s, e, t)}, []float64{1. / 2, 1. / 2}
-			case len(es) < c.Order && c.Start == FPNDM:
+			case len(es) < c.Order && c.Start == FPNDM && most == c.Order:
 				mid := a.At((s.T + t.T) / 2)
 				e2 := pseudo(a, x, s, e, mid)
 				e3 := pseudo(a, x, s, e2, mid)

@@ -35,6 +35,9 @@ type Problem struct {
 	// History is another such start: the states at knots 1 to History are given, as inputs x1, x2, … beside x. A solver that looks back less
 	// far, or that goes on with more than the states at knots, refuses it.
 	History int
+	// LowerFinal lowers the order of a multistep solver in the last steps to 2 and 1, which steadies very short runs. The last step leaves
+	// order 2. Solvers that have no use for it refuse it.
+	LowerFinal bool
 }
 
 // A Solver compiles a Problem. Solvers are plain structs whose zero value works.

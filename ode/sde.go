@@ -113,7 +113,8 @@ func (d stochastic) plan(p Problem) (*Plan, error) {
 				x = d.inner(a, x, m, s, t)
 			default:
 				ms = a.Remember(m, ms, d.Order)
-				terms := append(d.first(a, x, m, t), a.Slopes(t, ms, d.weights(e, s, t, len(ms))...)...)
+				order := a.Order(len(ms), d.Order)
+				terms := append(d.first(a, x, m, t), a.Slopes(t, ms[:order], d.weights(e, s, t, order)...)...)
 				x = a.Combine(append(terms, d.noise(a, s, t))...)
 			}
 			a.State(i+1, x)

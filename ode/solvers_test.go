@@ -23,6 +23,14 @@ type method struct {
 	weightsOnly bool // set by swept
 }
 
+// lowered is a multistep solver whose order is lowered at the end.
+type lowered struct{ ode.Solver }
+
+func (l lowered) Plan(p ode.Problem) (*ode.Plan, error) {
+	p.LowerFinal = true
+	return l.Solver.Plan(p)
+}
+
 // methods are all solvers with all options that change the ODE formula.
 func methods() []method {
 	return append([]method{

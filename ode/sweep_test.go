@@ -29,8 +29,8 @@ func swept() []method {
 		method{name: "DDIM η = 0.6", solver: ode.DDIM{Eta: .6}},
 		method{name: "DDIM η = 1", solver: ode.DDIM{Eta: 1}},
 		method{name: "DDIM, corrected", solver: ode.PredictorCorrector{Of: ode.DDIM{}}},
-		method{name: "DPM++ 3M, lower final", solver: ode.DPMpp{Order: 3, LowerFinal: true}},
-		method{name: "UniPC-3, lower final", solver: ode.UniPC{Order: 3, LowerFinal: true}},
+		method{name: "DPM++ 3M, lower final", solver: lowered{ode.DPMpp{Order: 3}}},
+		method{name: "UniPC-3, lower final", solver: lowered{ode.UniPC{Order: 3}}},
 		method{name: "DPM 3S, fast", solver: ode.DPM{Order: 3, Fast: true}},
 		method{name: "DPM++ 2S, fast", solver: ode.DPMpp{Fast: true}},
 	)

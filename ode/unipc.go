@@ -33,7 +33,7 @@ const (
 //
 // Source: Zhao et al. 2023, arXiv 2302.04867, algorithms 1 and 2.
 //
-// Differs from reference: orders are lowered at the end only with LowerFinal, which the release does by default. The
+// Differs from reference: orders are lowered at the end only with [Problem].LowerFinal, which the release does by default. The
 // corrector of the release's vary_coeff takes the new prediction in once, with the coefficient of another derivative, and
 // the highest derivative not at all, which leaves order 1; here it is whole unless Published.
 type UniPC struct {
@@ -48,8 +48,6 @@ type UniPC struct {
 	Uncorrected []int
 	// Published reproduces the release's corrector of Vary from order 2 on. Its order is 1.
 	Published bool
-	// LowerFinal lowers p in the last steps to 2 and 1, which steadies very short runs. The last step leaves order 2.
-	LowerFinal bool
 }
 
 // Plan implements [Solver].
@@ -74,10 +72,7 @@ func (c UniPC) emit(a *Assembler, keep int, prepare func(step int, ms []Estimate
 	for i := range a.Steps() {
 		s, t := a.Node(i), a.Node(i+1)
 		prepare(i, ms)
-		order := min(len(ms), c.Order)
-		if c.LowerFinal {
-			order = min(order, a.Len()-i)
-		}
+		order := a.Order(len(ms), c.Order)
 		if !t.Inside() {
 			order = 1
 		}
@@ -118,9 +113,6 @@ func (c UniPC) order() int {
 	case c.NoCorrector || len(c.Uncorrected) > 0:
 		order = c.Order
 	}
-	if c.LowerFinal {
-		order = min(order, 2)
-	}
 	return order
 }
 
@@ -130,8 +122,8 @@ func (c UniPC) check(a *Assembler) {
 		a.Fail("Order is %d; 1 to 4 exist", c.Order)
 	case c.B < B2 || c.B > Vary:
 		a.Fail("B is %d; B1, B2 and Vary exist", c.B)
-	case c.Order == 1 && (c.LowerFinal || c.NoCorrector && c.B != B2):
-		a.Fail("at Order 1 there is nothing for LowerFinal to lower, and without the corrector no slope for B; leave them out")
+	case c.Order == 1 && c.NoCorrector && c.B != B2:
+		a.Fail("at Order 1 without the corrector there is no slope for B; leave it out")
 	case c.Published && (c.B != Vary || c.NoCorrector || c.Order == 1):
 		a.Fail("Published differs in the corrector of B Vary from Order 2 on; leave it out")
 	case c.NoCorrector && c.Uncorrected != nil:
@@ -187,7 +179,7 @@ func (c UniPC) name() string {
 	for _, o := range []struct {
 		set  bool
 		text string
-	}{{c.B == B1, ", B1"}, {c.B == Vary, ", vary"}, {c.Noise, ", noise"}, {c.Published, ", published"}, {c.LowerFinal, ", lower final"}} {
+	}{{c.B == B1, ", B1"}, {c.B == Vary, ", vary"}, {c.Noise, ", noise"}, {c.Published, ", published"}} {
 		if o.set {
 			name += o.text
 		}

@@ -34,7 +34,7 @@ func TestUniPCRefuses(t *testing.T) {
 		{"Uncorrected is [2]; the steps that are corrected are 0 to 1", ode.UniPC{Uncorrected: []int{2}}}, {"Uncorrected is [-1]", ode.UniPC{Uncorrected: []int{-1}}},
 		{"each to be named once", ode.UniPC{Uncorrected: []int{1, 1}}}, {"with NoCorrector all are", ode.UniPC{NoCorrector: true, Uncorrected: []int{0}}},
 		{"Order is 5; 1 to 4 exist", ode.UniPC{Order: 5}}, {"Order is -2", ode.UniPC{Order: -2}}, {"B is 3", ode.UniPC{B: 3}},
-		{"nothing for LowerFinal", ode.UniPC{Order: 1, LowerFinal: true}}, {"no slope for B", ode.UniPC{Order: 1, NoCorrector: true, B: ode.B1}}} {
+		{"no slope for B", ode.UniPC{Order: 1, NoCorrector: true, B: ode.B1}}} {
 		_, err := c.solver.Plan(ode.Problem{Schedule: ode.VPLinear{}, Steps: 3})
 		require.ErrorContains(t, err, c.want)
 	}

@@ -15,7 +15,11 @@ import (
 
 func usfOf(t testing.TB, s ode.Solver, n int) ode.USF {
 	t.Helper()
-	u, err := ode.USFOf(s, n)
+	p := ode.Problem{Steps: n}
+	if l, ok := s.(lowered); ok {
+		s, p.LowerFinal = l.Solver, true
+	}
+	u, err := ode.USFOf(s, p)
 	require.NoError(t, err)
 	return u
 }
@@ -26,23 +30,25 @@ func TestUSFHasOtherSolversAsSpecialCases(t *testing.T) {
 	problem := func(n int, zero bool) ode.Problem {
 		return ode.Problem{Schedule: s, Raw: ode.Velocity, From: .8, To: .05, Steps: n, Grid: ode.LogSNR{}, AppendZero: zero}
 	}
-	solvers := []ode.Solver{ode.DDIM{}}
+	solvers := []ode.Solver{ode.DDIM{}, lowered{ode.DPMpp{}}, lowered{ode.DPM{Order: 3}}, lowered{ode.DPMpp{Order: 3}}, lowered{ode.UniPC{Order: 3}}}
 	for _, d := range []ode.DPMpp{
-		{Order: 1}, {}, {Correction: ode.Taylor}, {Order: 3}, {Order: 3, Correction: ode.Taylor}, {LowerFinal: true}, {Order: 3, LowerFinal: true},
+		{Order: 1}, {}, {Correction: ode.Taylor}, {Order: 3}, {Order: 3, Correction: ode.Taylor},
 		{Order: 1, Single: true}, {Single: true}, {Single: true, Correction: ode.Taylor}, {Order: 3, Single: true}, {Order: 3, Single: true, Correction: ode.Taylor},
 	} {
 		solvers = append(solvers, d, ode.DPM(d))
 	}
 	for _, c := range []ode.UniPC{
-		{Order: 1}, {Order: 1, B: ode.B1}, {}, {B: ode.B1}, {Noise: true}, {Order: 3}, {Order: 3, Noise: true, B: ode.B1}, {Order: 4}, {Order: 3, LowerFinal: true},
+		{Order: 1}, {Order: 1, B: ode.B1}, {}, {B: ode.B1}, {Noise: true}, {Order: 3}, {Order: 3, Noise: true, B: ode.B1}, {Order: 4},
 		{NoCorrector: true}, {B: ode.B1, NoCorrector: true}, {Order: 4, NoCorrector: true}, {Order: 1, NoCorrector: true},
 		{B: ode.Vary}, {Order: 3, B: ode.Vary, Noise: true}, {Order: 3, Uncorrected: []int{0, 4}},
 	} {
 		solvers = append(solvers, c)
 	}
 	for _, v := range v3Variants(curved(s.At(.8).Lambda(), s.At(.05).Lambda(), 480)) {
-		v.LowerFinal = v.Order != 1
 		solvers = append(solvers, v)
+		if v.Order != 1 {
+			solvers = append(solvers, lowered{v})
+		}
 	}
 	for _, zero := range []bool{false, true} {
 		for _, solver := range solvers {
@@ -234,20 +240,26 @@ func TestUSFRefusesProblemsThatDoNotFit(t *testing.T) {
 		want   string
 		solver ode.Solver
 		n      int
+		lower  bool
 	}{
-		{"0 steps", ode.DPMpp{}, 0},
-		{"ode.LMS is none of", ode.LMS{}, 4},
-		{"option Eta of DDIM is 0.5", ode.DDIM{Eta: .5}, 4},
-		{"option Published mixes up derivatives", ode.UniPC{B: ode.Vary, Published: true}, 4},
-		{"option Fast", ode.DPMpp{Fast: true}, 4},
-		{"option Published", ode.DPM{Order: 3, Published: true}, 4},
-		{"4 steps are no multiple of Order 3", ode.DPM{Order: 3, Single: true}, 4},
-		{"Order is 5", ode.DPMpp{Order: 5}, 4},
-		{"Order is 5", ode.UniPC{Order: 5}, 4},
-		{"Order is 5", ode.DPMv3{Order: 5}, 4},
-		{"option Half", ode.DPMv3{Half: true, Corrector: true}, 4},
+		{"0 steps", ode.DPMpp{}, 0, false},
+		{"ode.LMS is none of", ode.LMS{}, 4, false},
+		{"option Eta of DDIM is 0.5", ode.DDIM{Eta: .5}, 4, false},
+		{"option Published mixes up derivatives", ode.UniPC{B: ode.Vary, Published: true}, 4, false},
+		{"option Fast", ode.DPMpp{Fast: true}, 4, false},
+		{"option Published", ode.DPM{Order: 3, Published: true}, 4, false},
+		{"4 steps are no multiple of Order 3", ode.DPM{Order: 3, Single: true}, 4, false},
+		{"Order is 5", ode.DPMpp{Order: 5}, 4, false},
+		{"Order is 5", ode.UniPC{Order: 5}, 4, false},
+		{"Order is 5", ode.DPMv3{Order: 5}, 4, false},
+		{"option Half", ode.DPMv3{Half: true, Corrector: true}, 4, false},
+		{"no order to lower", ode.DDIM{}, 4, true},
+		{"no order to lower", ode.DPM{Order: 1}, 4, true},
+		{"no order to lower", ode.DPMpp{Single: true}, 4, true},
+		{"no order to lower", ode.UniPC{Order: 1}, 4, true},
+		{"no order to lower", ode.DPMv3{Order: 1}, 4, true},
 	} {
-		_, err := ode.USFOf(c.solver, c.n)
+		_, err := ode.USFOf(c.solver, ode.Problem{Steps: c.n, LowerFinal: c.lower})
 		require.ErrorContains(t, err, c.want)
 	}
 }

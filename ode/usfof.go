@@ -1,33 +1,43 @@
 package ode
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
-// USFOf writes another solver as decisions on a number of steps: [DDIM], [DPM] and [DPMpp], whose singlestep runs have
+// USFOf writes another solver as decisions on the steps of a problem, its LowerFinal among them: [DDIM], [DPM] and [DPMpp], whose singlestep runs have
 // Order steps of USF for each of theirs, [UniPC] and [DPMv3]. On the same knots, inner ones included, the results are the
 // same.
 //
 // It is an error if the solver is none of these, has an option that its Plan refuses, or one that USF cannot express:
-// Eta, Fast, Published, Half.
-func USFOf(s Solver, steps int) (USF, error) {
+// Eta, Fast, Published, Half; or a LowerFinal that changes nothing.
+func USFOf(s Solver, p Problem) (USF, error) {
+	steps := p.Steps
+	if p.Knots != nil {
+		steps = len(p.Knots) - 1
+	}
 	if steps < 1 {
 		return USF{}, fmt.Errorf("ode: USFOf: %d steps; at least 1 is needed", steps)
 	}
 	u, err := USF{}, error(nil)
 	switch s := s.(type) {
 	case DDIM:
-		if s.Eta != 0 {
+		switch {
+		case s.Eta != 0:
 			err = fmt.Errorf("option Eta of DDIM is %v, and USF draws no noise; leave it out", s.Eta)
+		case p.LowerFinal:
+			err = errors.New(nothingToLower)
 		}
 		u.Decisions.Steps = make([]Decision, steps)
 	case DPM:
-		u.Decisions.Steps, err = exponential{DPMpp(s), Noise, ""}.decisions(FormNoise, steps)
+		u.Decisions.Steps, err = exponential{DPMpp(s), Noise, ""}.decisions(FormNoise, steps, p.LowerFinal)
 	case DPMpp:
-		u.Decisions.Steps, err = exponential{s, Data, ""}.decisions(FormData, steps)
+		u.Decisions.Steps, err = exponential{s, Data, ""}.decisions(FormData, steps, p.LowerFinal)
 	case UniPC:
-		u.Decisions.Steps, err = s.decisions(steps)
+		u.Decisions.Steps, err = s.decisions(steps, p.LowerFinal)
 	case DPMv3:
 		u.Statistics = s.Statistics
-		u.Decisions.Steps, err = s.decisions(steps)
+		u.Decisions.Steps, err = s.decisions(steps, p.LowerFinal)
 	default:
 		err = fmt.Errorf("%T is none of DDIM, DPM, DPMpp, UniPC and DPMv3", s)
 	}
@@ -75,7 +85,7 @@ func around(n int) []int {
 	return points
 }
 
-func (e exponential) decisions(form Form, steps int) ([]Decision, error) {
+func (e exponential) decisions(form Form, steps int, lower bool) ([]Decision, error) {
 	if e.Order == 0 {
 		e.Order = 2
 	}
@@ -93,13 +103,15 @@ func (e exponential) decisions(form Form, steps int) ([]Decision, error) {
 		return nil, fmt.Errorf("option Published halves the second derivative, and only the first is relaxed; leave it out")
 	case e.Single && steps%e.Order != 0:
 		return nil, fmt.Errorf("%d steps are no multiple of Order %d, of which each singlestep has that many", steps, e.Order)
+	case lower && (e.Single || e.Order == 1):
+		return nil, errors.New(nothingToLower)
 	}
 	all := make([]Decision, steps)
 	for i := range all {
 		d := Decision{Form: form}
 		switch order := min(i+1, e.Order); {
 		case !e.Single:
-			if e.LowerFinal {
+			if lower {
 				order = min(order, steps-i)
 			}
 			d.Derivatives = through(order-1, relaxation, back(order)...)
@@ -118,11 +130,11 @@ func (e exponential) decisions(form Form, steps int) ([]Decision, error) {
 	return all, nil
 }
 
-func (c UniPC) decisions(steps int) ([]Decision, error) {
+func (c UniPC) decisions(steps int, lower bool) ([]Decision, error) {
 	if c.Order == 0 {
 		c.Order = 2
 	}
-	if _, err := c.Plan(Problem{Schedule: VPLinear{}, Steps: steps}); err != nil {
+	if _, err := c.Plan(Problem{Schedule: VPLinear{}, Steps: steps, LowerFinal: lower}); err != nil {
 		return nil, err
 	}
 	if c.Published {
@@ -135,7 +147,7 @@ func (c UniPC) decisions(steps int) ([]Decision, error) {
 	all := make([]Decision, steps)
 	for i := range all {
 		order := min(i+1, c.Order)
-		if c.LowerFinal {
+		if lower {
 			order = min(order, steps-i)
 		}
 		d.Derivatives = through(order-1, relaxation, back(order)...)
@@ -148,20 +160,23 @@ func (c UniPC) decisions(steps int) ([]Decision, error) {
 	return all, nil
 }
 
-func (v DPMv3) decisions(steps int) ([]Decision, error) {
+func (v DPMv3) decisions(steps int, lower bool) ([]Decision, error) {
 	if v.Order == 0 {
 		v.Order = 3
 	}
 	if err := v.check(); err != nil {
 		return nil, err
 	}
-	if v.Half {
+	switch {
+	case v.Half:
 		return nil, fmt.Errorf("option Half depends on times; leave it out, and take away correctors")
+	case lower && v.Order == 1:
+		return nil, errors.New(nothingToLower)
 	}
 	all := make([]Decision, steps)
 	for i := range all {
 		d, order := Decision{Form: FormV3}, min(i+1, v.Order)
-		if v.LowerFinal {
+		if lower {
 			order = min(order, steps-i)
 		}
 		if d.Derivatives = through(order-1, RelaxNot, back(order)...); v.Pseudo {

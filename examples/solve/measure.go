@@ -25,10 +25,12 @@ func (v variant) plan(p ode.Problem, statistics func(s ode.Schedule, p ode.Probl
 		text, _, _ = strings.Cut(text, ", those")
 		text = strings.Replace(text, "…", v.steps(n), 1)
 	}
-	s, err := parseNative("solver", json.RawMessage(text), nil)
+	var also shared
+	s, err := parseNative("solver", json.RawMessage(text), &also)
 	if err != nil {
 		return nil, err
 	}
+	also.apply(&p)
 	if d, ok := s.(ode.DPMv3); ok {
 		d.Statistics = statistics(p.Schedule, p)
 		s = d
@@ -156,7 +158,7 @@ func (b bench) slope(n int, floor float64, plan func(n int) (*ode.Plan, error)) 
 // measure does all that there is to do with a variant. Mutations take most of the time.
 func (v variant) measure(mutate bool) (m measurement, err error) {
 	b := newBench()
-	if c, err := parseNative("solver", json.RawMessage(v.solver), nil); err == nil {
+	if c, err := parseNative("solver", json.RawMessage(v.solver), new(shared)); err == nil {
 		if _, solver := c.(ode.Solver); !solver {
 			return b.controlled(v)
 		}
@@ -492,7 +494,7 @@ func (v variant) caught(m measurement, p *ode.Plan, mutated func(n int) (*ode.Pl
 			return "o", nil
 		}
 	}
-	s, err := parseNative("solver", json.RawMessage(v.solver), nil)
+	s, err := parseNative("solver", json.RawMessage(v.solver), new(shared))
 	if err != nil {
 		return "", err
 	}

@@ -94,7 +94,7 @@ func variants() (all []variant) {
 		{ode.UniPC{Order: 3}, "those of UniPC-3", 4},
 	} {
 		all = append(all, variant{solver: `{"name":"usf","decisions":…}, ` + d.what, order: d.order, steps: func(n int) string {
-			u, err := ode.USFOf(d.of, n)
+			u, err := ode.USFOf(d.of, ode.Problem{Steps: n})
 			if err != nil {
 				panic(fmt.Sprintf("solve: decisions of %T on %d steps: %v", d.of, n, err))
 			}

@@ -10,14 +10,19 @@ import (
 // A published solver is what a release runs under a name of testdata/golden/official_solvers_gradients.json. It may depend on the knots.
 type published struct {
 	name   string
-	solver func(knots ode.Problem) ode.Solver
-	grid   bool // it lays its own knots, so that a list is put in the form of a grid
+	solver func(asked *ode.Problem) ode.Solver // which may set options of the problem
+	grid   bool                                // it lays its own knots, so that a list is put in the form of a grid
 }
 
 // publishedSolvers are all names.
 func publishedSolvers() (all []published) {
-	add := func(name string, s func(ode.Problem) ode.Solver) { all = append(all, published{name: name, solver: s}) }
-	fixed := func(s ode.Solver) func(ode.Problem) ode.Solver { return func(ode.Problem) ode.Solver { return s } }
+	add := func(name string, s func(*ode.Problem) ode.Solver) {
+		all = append(all, published{name: name, solver: s})
+	}
+	fixed := func(s ode.Solver) func(*ode.Problem) ode.Solver { return func(*ode.Problem) ode.Solver { return s } }
+	lowered := func(s ode.Solver) func(*ode.Problem) ode.Solver {
+		return func(asked *ode.Problem) ode.Solver { asked.LowerFinal = true; return s }
+	}
 	types := map[string]ode.Correction{"dpmsolver": ode.Midpoint, "taylor": ode.Taylor}
 
 	for _, form := range []string{"dpmsolver", "dpmsolver++"} {
@@ -36,9 +41,8 @@ func publishedSolvers() (all []published) {
 				name := fmt.Sprintf("%s/multistep/o%d/%s/", form, order, kind)
 				add(name+"lof0", fixed(in(d)))
 				if order > 1 {
-					add(name+"lof1", func(knots ode.Problem) ode.Solver {
-						d := d
-						d.LowerFinal = count(knots) < 10 // the release has it in short runs only
+					add(name+"lof1", func(asked *ode.Problem) ode.Solver {
+						asked.LowerFinal = count(*asked) < 10 // the release has it in short runs only
 						return in(d)
 					})
 				}
@@ -53,8 +57,11 @@ func publishedSolvers() (all []published) {
 			for order := 1; order <= 3; order++ {
 				u := ode.UniPC{Order: order, B: b, Noise: kind == "noise_prediction"}
 				add(fmt.Sprintf("unipc/%s/%s/o%d/lof0", kind, name, order), fixed(u))
-				u.LowerFinal = order > 1
-				add(fmt.Sprintf("unipc/%s/%s/o%d/lof1", kind, name, order), fixed(u))
+				last := fixed(u)
+				if order > 1 {
+					last = lowered(u)
+				}
+				add(fmt.Sprintf("unipc/%s/%s/o%d/lof1", kind, name, order), last)
 			}
 		}
 	}
@@ -64,10 +71,12 @@ func publishedSolvers() (all []published) {
 		"v3/o2/ppseudo0/corr1/cpseudo1/lof1", "v3/o3/ppseudo0/corr1/cpseudo1/lof0",
 	} {
 		order, has := int(name[len("v3/o")]-'0'), func(part string) bool { return strings.Contains(name, part) }
-		add(name, fixed(ode.DPMv3{
-			Order: order, Pseudo: has("ppseudo1"), LowerFinal: has("lof1") && order > 1,
-			Corrector: has("corr1/cpseudo0"), PseudoCorrector: has("corr1/cpseudo1"),
-		}))
+		v := ode.DPMv3{Order: order, Pseudo: has("ppseudo1"), Corrector: has("corr1/cpseudo0"), PseudoCorrector: has("corr1/cpseudo1")}
+		solver := fixed(v)
+		if has("lof1") && order > 1 {
+			solver = lowered(v)
+		}
+		add(name, solver)
 	}
 	for _, k := range []struct {
 		name   string
@@ -88,7 +97,7 @@ func publishedSolvers() (all []published) {
 	} {
 		solver := fixed(k.solver)
 		if k.name == "lms4" {
-			solver = func(knots ode.Problem) ode.Solver { return ode.LMS{Published: endsAtZero(knots)} }
+			solver = func(asked *ode.Problem) ode.Solver { return ode.LMS{Published: endsAtZero(*asked)} }
 		}
 		add("kdiff/"+k.name, solver)
 		add("kdiff/"+k.name+"/append_zero", solver)

@@ -104,7 +104,7 @@ func (u *setup) solver(p *problem, asked *ode.Problem) (s any, err error) {
 	} else {
 		var also shared
 		s, err = parseNative("solver", p.fields["solver"], &also)
-		asked.Clip, asked.Scale, asked.Denoise, asked.SingleStart = also.Clip, also.Scale, also.Denoise, also.SingleStart
+		also.apply(asked)
 	}
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (u *setup) release(fields map[string]json.RawMessage, asked *ode.Problem) (
 					asked.Knots = append(asked.Knots, k.T)
 				}
 			}
-			return r.solver(*asked), nil
+			return r.solver(asked), nil
 		}
 	}
 	return nil, nil

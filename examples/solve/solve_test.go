@@ -203,7 +203,7 @@ func TestFieldsReachTheSolver(t *testing.T) {
 	for fields, want := range map[string]any{
 		`{"name":"unipc","order":3,"b":"vary","published":true,"uncorrected":[1]}`:                         ode.UniPC{Order: 3, B: ode.Vary, Published: true, Uncorrected: []int{1}},
 		`{"name":"unipc","order":3,"b":"b1","noise":true,"no-corrector":true}`:                             ode.UniPC{Order: 3, B: ode.B1, Noise: true, NoCorrector: true},
-		`{"name":"dpmpp","order":3,"correction":"taylor","lower-final":true,"published":true}`:             ode.DPMpp{Order: 3, Correction: ode.Taylor, LowerFinal: true, Published: true},
+		`{"name":"dpmpp","order":3,"correction":"taylor","published":true}`:                                ode.DPMpp{Order: 3, Correction: ode.Taylor, Published: true},
 		`{"name":"pndm","start":"fpndm"}`:                                                                  ode.PNDM{Start: ode.FPNDM},
 		`{"name":"rk","in":"time","tableau":"rk4"}`:                                                        ode.RK{In: ode.Time, Tableau: ode.RK4()},
 		`{"name":"rk","tableau":{"name":"Heun","order":2,"a":[[],[1]],"b":[0.5,0.5],"c":[0,1]},"in":null}`: ode.RK{Tableau: ode.Heun()},
@@ -367,7 +367,7 @@ func TestWrongLinesSayWhatIsWrongAndTheOthersAreDone(t *testing.T) {
 		{asked("solver", `{"name":"adaptive"}`), "finds its own knots"},
 		{asked("solver", `{"name":"usf","decisions":{"steps":[{"form":"dat"}]}}`), "dat"},
 		{asked("solver", `{"name":"dmpp"}`), "known are ddim, dpm, dpmpp"},
-		{asked("solver", `{"name":"unipc","ordr":3}`), "known are order, b, noise, no-corrector, uncorrected, published, lower-final, clip"},
+		{asked("solver", `{"name":"unipc","ordr":3}`), "known are order, b, noise, no-corrector, uncorrected, published, clip"},
 		{asked("solver", `{"name":"unipc","order":9}`), "1 to 4 exist"},
 		{asked("solver", `{"name":"unipc","order":"3"}`), "a whole number is wanted"},
 		{asked("solver", `{"published":"kdiff/eular"}`), "kdiff/euler,"},

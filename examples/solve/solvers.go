@@ -20,7 +20,6 @@ var common = about{
 	"order":        {"2", "order of the polynomial"},
 	"correction":   {"midpoint", "how a second-order term is weighted: midpoint or taylor (also called heun)"},
 	"single":       {"false", "evaluate inside each step instead of looking back"},
-	"lower-final":  {"false", "lower the order of the last steps to 2 and 1, which steadies very short runs"},
 	"published":    {"false", "do what the release does where that is wrong"},
 	"noise":        {"false", "predict noise instead of data"},
 	"b":            {"b2", "the function B(h) of the paper: b1 or b2; or vary"},
@@ -90,6 +89,11 @@ type shared struct {
 	Scale       ode.NoiseScale
 	Denoise     bool
 	SingleStart bool
+	LowerFinal  bool
+}
+
+func (s shared) apply(p *ode.Problem) {
+	p.Clip, p.Scale, p.Denoise, p.SingleStart, p.LowerFinal = s.Clip, s.Scale, s.Denoise, s.SingleStart, s.LowerFinal
 }
 
 var sharedAbout = about{
@@ -97,6 +101,7 @@ var sharedAbout = about{
 	"scale":        {"none", "divide noise predictions: {\"first\": 1.01, \"last\": 1.01}"},
 	"denoise":      {"false", "end with the data prediction at the last knot, one more evaluation"},
 	"single-start": {"false", "start multistep solvers by single steps of their order"},
+	"lower-final":  {"false", "lower the order of multistep solvers in the last steps to 2 and 1, which steadies very short runs"},
 }
 
 // describe finds what a field means.
