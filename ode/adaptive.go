@@ -54,7 +54,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 //	E = max over samples of the root mean square over elements of (x_high − x_low) / (Absolute + Relative max(|x_s|, |x_high|))
 //
 // A step with E ≤ 1 is taken, and x_high kept. The next is 0.9 E^(−0.7/p) E'^(0.4/p) times as long, where E' is the error of the step taken
-// before and p the order; one that was rejected is tried again 0.9 E^(−1/p) times as long. The factor stays between 0.2 and 5. All samples
+// before and p the order; one that was rejected is tried again 0.9 E^(−1/p) times as long. The factor stays between 0.2 and 5. [PID] is another control. All samples
 // of a batch take the same steps, so a sample's result depends on its batch here.
 //
 // Lengths are measured in λ, and in t for [RK] in time, the default on [Flow]. The last knot is hit exactly. With Problem.AppendZero a step to
@@ -70,7 +70,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 // Source: Lu et al. 2022, arXiv 2206.00927, appendix C (DPM-Solver-12 and -23); Gustafsson, Lundh, Söderlind 1988, BIT 28 (the control of
 // length); Dormand, Prince 1980; Bogacki, Shampine 1989.
 //
-// Differs from reference: Published does as the release of DPM-Solver does.
+// Differs from reference: Published does as the release of DPM-Solver does, and with PID as that of k-diffusion (Crowson), without noise.
 type Adaptive[T Float] struct {
 	// Of is the method: DPM or DPMpp with Single and Order 2 or 3, or RK with a tableau that has Low weights, such as [BogackiShampine]. Nil
 	// means RK with [DormandPrince].
@@ -82,10 +82,44 @@ type Adaptive[T Float] struct {
 	MinStep   float64 // 0 means 1e-10 of the way
 	MaxSteps  int     // tried ones; 0 means 10000
 
+	// PID, if not nil, controls the length instead.
+	PID *PID
+
 	// Published is the release's control of DPM-Solver: the next step is 0.9 E^(−1/p) times as long whatever that is, with the power rounded
 	// to single precision, E is measured in max(Absolute, Relative max(|x_low|, |x_low of the step before|)), and a rejected step evaluates
-	// its start again.
+	// its start again. With PID it is dpm_adaptive of k-diffusion: E is the root mean square over all samples too, and a step that the last
+	// knot cuts short does not shorten the next.
 	Published bool
+}
+
+// PID makes each step 1 + atan(f − 1) times as long as the one tried before, where
+//
+//	f = E^(−(P+I+D)/p) E_1^((P+2D)/p) E_2^(−D/p)
+//
+// and E_1 and E_2 are the errors of the last two steps that were taken; 1e-8 is added to each. A step is taken if the next is to be
+// at least Accept times as long. P, I and D are shares of the error, its sum and its change; the zero value is what k-diffusion does.
+//
+// Source: Söderlind 2003, ACM Transactions on Mathematical Software 29 (digital filters); the limit and Accept are of k-diffusion (Crowson).
+type PID struct {
+	P, I, D float64 // all zero: I = 1
+	Accept  float64 // 0 means 0.81
+}
+
+// check fills in what is zero.
+func (c PID) check() (*PID, error) {
+	if c.P == 0 && c.I == 0 && c.D == 0 {
+		c.I = 1
+	}
+	if c.Accept == 0 {
+		c.Accept = .81
+	}
+	if !finite(c.P+c.I+c.D) || !(c.P+c.I+c.D > 0) {
+		return nil, fmt.Errorf("ode: Adaptive.PID has P = %v, I = %v and D = %v; their sum must be positive and finite, or greater errors would make longer steps", c.P, c.I, c.D)
+	}
+	if shortest := 1 + math.Atan(-1); !(c.Accept > shortest && c.Accept <= 1) {
+		return nil, fmt.Errorf("ode: Adaptive.PID.Accept is %v; it lies between %.3f, which every step reaches, and 1, or is 0 for 0.81", c.Accept, shortest)
+	}
+	return &c, nil
 }
 
 // BogackiShampine is the method of order 3 with an error estimate of order 2 (Bogacki, Shampine 1989).
@@ -271,9 +305,10 @@ type adaptiveRun[T Float] struct {
 
 	t, to, h, way, sign float64
 	knots               []float64
-	m, low              []T     // the estimate at x, nil if there is none yet; where the lower method came from
-	last                float64 // error
-	worst               int     // the sample with it
+	m, low              []T        // the estimate at x, nil if there is none yet; where the lower method came from
+	last                float64    // error
+	taken               [2]float64 // for PID: 1/E_1 and 1/E_2, 0 before the first step
+	worst               int        // the sample with it
 	tried, rejected     int
 }
 
@@ -308,6 +343,11 @@ func (c Adaptive[T]) begin(p Problem, f Field[T], batch int, in Inputs[T]) (*ada
 	e, err := c.embedded(p)
 	if err != nil {
 		return nil, err
+	}
+	if c.PID != nil {
+		if c.PID, err = c.PID.check(); err != nil {
+			return nil, err
+		}
 	}
 	if _, rk := e.Solver.(RK); rk && c.Published {
 		return nil, errors.New("ode: Adaptive.Published is the control of DPM-Solver; leave it out for RK")
@@ -364,7 +404,9 @@ func (r *adaptiveRun[T]) clock(t float64) float64 {
 func (r *adaptiveRun[T]) next() float64 {
 	now := r.clock(r.t)
 	if remaining := math.Abs(r.clock(r.to) - now); r.h >= remaining*(1-1e-9) {
-		r.h = remaining
+		if !r.Published || r.PID == nil {
+			r.h = remaining
+		}
 		return r.to
 	}
 	if r.e.time {
@@ -406,9 +448,9 @@ func (r *adaptiveRun[T]) try(ctx context.Context) error {
 	if math.IsNaN(size) || math.IsInf(size, 0) {
 		return r.stop("the error is not finite", size, sample, nil)
 	}
-	good := size <= 1
+	factor, good := r.control(size)
 	r.worst = sample
-	r.h *= r.factor(size, good)
+	r.h *= factor
 	if !good {
 		r.rejected++
 		r.last = size
@@ -422,7 +464,24 @@ func (r *adaptiveRun[T]) try(ctx context.Context) error {
 	return r.observe(t, len(r.knots)-2)
 }
 
-// factor is what to make the length of the step longer by.
+// control is what to make the length of the step longer by, and whether to take it.
+func (r *adaptiveRun[T]) control(size float64) (factor float64, good bool) {
+	if r.PID == nil {
+		good = size <= 1
+		return r.factor(size, good), good
+	}
+	c, p, now := r.PID, float64(r.e.order), 1/(size+1e-8)
+	if r.taken == [2]float64{} {
+		r.taken = [2]float64{now, now}
+	}
+	factor = 1 + math.Atan(math.Pow(now, (c.P+c.I+c.D)/p)*math.Pow(r.taken[0], -(c.P+2*c.D)/p)*math.Pow(r.taken[1], c.D/p)-1)
+	if good = factor >= c.Accept; good {
+		r.taken = [2]float64{now, r.taken[0]}
+	}
+	return factor, good
+}
+
+// factor is that without PID.
 func (r *adaptiveRun[T]) factor(size float64, good bool) float64 {
 	p := float64(r.e.order)
 	switch {
@@ -440,7 +499,7 @@ func (r *adaptiveRun[T]) factor(size float64, good bool) float64 {
 
 // measure is the error in units of the tolerance, and the sample that has it.
 func (r *adaptiveRun[T]) measure(high, low []T) (size float64, sample int) {
-	dim := len(high) / r.batch
+	dim, all := len(high)/r.batch, 0.0
 	for b := range r.batch {
 		sum := 0.0
 		for i := b * dim; i < (b+1)*dim; i++ {
@@ -451,12 +510,16 @@ func (r *adaptiveRun[T]) measure(high, low []T) (size float64, sample int) {
 			e := (float64(high[i]) - float64(low[i])) / tolerance
 			sum += e * e
 		}
+		all += sum
 		if rms := math.Sqrt(sum / float64(dim)); !(rms <= size) {
 			size, sample = rms, b
 		}
 		if math.IsNaN(size) {
-			break
+			return size, b
 		}
+	}
+	if r.Published && r.PID != nil {
+		size = math.Sqrt(all / float64(len(high)))
 	}
 	return size, sample
 }

@@ -31,3 +31,22 @@ func TestLengthOfTheNextStep(t *testing.T) {
 	require.Equal(t, .9*float64(float32(math.Pow(.5, -1./3))), r.factor(.5, true))
 	require.Equal(t, .9*float64(float32(math.Pow(2, -1./3))), r.factor(2, false))
 }
+
+// Three errors in turn, of which the second is rejected and leaves no trace.
+func TestPIDLengthOfTheNextStep(t *testing.T) {
+	r := adaptiveRun[float64]{e: &embedded{order: 2}}
+	var err error
+	r.PID, err = PID{P: .2, I: .5, D: .1}.check()
+	require.NoError(t, err)
+	limit := func(f float64) float64 { return 1 + math.Atan(f-1) }
+	next := func(size, want float64, good bool) {
+		t.Helper()
+		factor, taken := r.control(size)
+		require.InEpsilon(t, limit(want), factor, 1e-7) // of the 1e-8 that is added to the errors
+		require.Equal(t, good, taken)
+	}
+	next(.5, math.Pow(.5, -.4+.2-.05), true)
+	next(40, math.Pow(40, -.4)*math.Pow(.5, .2-.05), false)
+	next(.3, math.Pow(.3, -.4)*math.Pow(.5, .2-.05), true)
+	next(.7, math.Pow(.7, -.4)*math.Pow(.3, .2)*math.Pow(.5, -.05), true)
+}

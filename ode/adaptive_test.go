@@ -61,6 +61,100 @@ func TestGoldenAdaptive(t *testing.T) {
 	require.Equal(t, 4, cases)
 }
 
+// dpm_adaptive of k-diffusion, written out: the state, and how often the network was asked.
+func kDiffusionAdaptive(t testing.TB, f ode.Field[float64], x []float64, from, to float64, order int, c ode.PID) ([]float64, int) {
+	nfe := 0
+	eps := func(x []float64, s float64) []float64 { // s is −ln σ
+		nfe++
+		sigma, d := math.Exp(-s), make([]float64, len(x))
+		require.NoError(t, f.Eval(d, x, ode.Call[float64]{Batch: len(x) / 2, T: []float64{sigma}}))
+		for i := range d {
+			d[i] = (x[i] - d[i]) / sigma
+		}
+		return d
+	}
+	// plus is x + Σ c_k y_k.
+	plus := func(x []float64, cs []float64, ys ...[]float64) []float64 {
+		z := slices.Clone(x)
+		for k, c := range cs {
+			for i := range z {
+				z[i] += c * ys[k][i]
+			}
+		}
+		return z
+	}
+	s, end, h, prev, inverse := -math.Log(from), -math.Log(to), .05, x, []float64(nil)
+	for s < end-1e-5 {
+		u := min(end, s+h)
+		l, sigma := u-s, math.Exp(-u)
+		e := eps(x, s)
+		inner := func(r float64) []float64 {
+			return eps(plus(x, []float64{-math.Exp(-s-r*l) * math.Expm1(r*l)}, e), s+r*l)
+		}
+		second := func(r float64, e1 []float64) []float64 {
+			c := sigma * math.Expm1(l) / (2 * r)
+			return plus(x, []float64{-sigma*math.Expm1(l) + c, -c}, e, e1)
+		}
+		var low, high []float64
+		if order == 2 {
+			low, high = plus(x, []float64{-sigma * math.Expm1(l)}, e), second(.5, inner(.5))
+		} else {
+			e1 := inner(1. / 3)
+			low = second(1./3, e1)
+			r, at := 2./3*l, math.Exp(-s-2./3*l)
+			c := 2 * at * (math.Expm1(r)/r - 1)
+			e2 := eps(plus(x, []float64{-at*math.Expm1(r) + c, -c}, e, e1), s+r)
+			c = 1.5 * sigma * (math.Expm1(l)/l - 1)
+			high = plus(x, []float64{-sigma*math.Expm1(l) + c, -c}, e, e2)
+		}
+		sum := 0.0
+		for i := range x {
+			d := (low[i] - high[i]) / max(.0078, .05*max(math.Abs(low[i]), math.Abs(prev[i])))
+			sum += d * d
+		}
+		now := 1 / (math.Sqrt(sum/float64(len(x))) + 1e-8)
+		if inverse == nil {
+			inverse = []float64{now, now}
+		}
+		p := float64(order)
+		factor := 1 + math.Atan(math.Pow(now, (c.P+c.I+c.D)/p)*math.Pow(inverse[0], -(c.P+2*c.D)/p)*math.Pow(inverse[1], c.D/p)-1)
+		if h *= factor; factor >= c.Accept {
+			inverse, prev, x, s = []float64{now, inverse[0]}, low, high, u
+		}
+	}
+	return x, nfe
+}
+
+func TestPIDIsThatOfKDiffusion(t *testing.T) {
+	rejected := 0
+	for order := 2; order <= 3; order++ {
+		for _, c := range []struct{ given, means ode.PID }{
+			{ode.PID{}, ode.PID{I: 1, Accept: .81}},
+			{ode.PID{P: .3, I: .6, D: .2, Accept: .9}, ode.PID{P: .3, I: .6, D: .2, Accept: .9}},
+		} {
+			f, err := exact.NewField[float64](goldenMixture(t), ode.EDM{}, ode.Denoiser)
+			require.NoError(t, err)
+			n := &counted{Differentiable: f}
+			x := start(ode.EDM{})
+			want, nfe := kDiffusionAdaptive(t, f, x, 20, .05, order, c.means)
+			a := ode.Adaptive[float64]{Of: ode.DPM{Single: true, Order: order}, PID: &c.given, Published: true}
+			got, err := a.Run(t.Context(), ode.Problem{Schedule: ode.EDM{}, Raw: ode.Denoiser, From: 20, To: .05}, n, 4, ode.Inputs[float64]{Ports: map[string][]float64{"x": x}})
+			require.NoError(t, err)
+			require.Equal(t, nfe, n.evals)
+			require.Less(t, distance(want, got.X), 1e-10) // the error is a small difference, whose rounding goes into every length
+			require.Equal(t, order*(len(got.Plan.Knots)-1), got.Plan.NFE())
+			rejected += got.Rejected
+
+			// Each sample is held to the tolerance without Published, so that the steps are others.
+			a.Published = false
+			other, err := a.Run(t.Context(), ode.Problem{Schedule: ode.EDM{}, Raw: ode.Denoiser, From: 20, To: .05}, f, 4, ode.Inputs[float64]{Ports: map[string][]float64{"x": x}})
+			require.NoError(t, err)
+			require.NotEqual(t, knotTimes(got.Plan), knotTimes(other.Plan))
+		}
+	}
+	require.NotZero(t, rejected)
+}
+
 func adapt(t testing.TB, c ode.Adaptive[float64], i int, p ode.Problem) (*ode.Realized[float64], *exact.Field[float64], int) {
 	t.Helper()
 	a := adaptives[i]
@@ -366,6 +460,10 @@ func TestAdaptiveRefuses(t *testing.T) {
 		{"leave it out for RK", ode.Adaptive[float64]{Published: true}, vp, in},
 		{"Relative is -1", ode.Adaptive[float64]{Relative: -1}, vp, in},
 		{"Absolute is NaN", ode.Adaptive[float64]{Absolute: math.NaN()}, vp, in},
+		{"their sum must be positive", ode.Adaptive[float64]{PID: &ode.PID{P: 1, I: -2}}, vp, in},
+		{"their sum must be positive", ode.Adaptive[float64]{PID: &ode.PID{P: math.Inf(1)}}, vp, in},
+		{"PID.Accept is 0.2; it lies between 0.215", ode.Adaptive[float64]{PID: &ode.PID{Accept: .2}}, vp, in},
+		{"PID.Accept is 1.1", ode.Adaptive[float64]{PID: &ode.PID{Accept: 1.1}}, vp, in},
 		{"MaxSteps is -1", ode.Adaptive[float64]{MaxSteps: -1}, vp, in},
 		{"both must be finite", ode.Adaptive[float64]{}, with(func(p *ode.Problem) { p.From = 1; p.To = 0 }), in},
 		{"no velocity all the way from t = 1 to 0", ode.Adaptive[float64]{}, ode.Problem{Schedule: ode.Flow{}, Raw: ode.Data}, in},

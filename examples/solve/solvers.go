@@ -75,7 +75,8 @@ func natives() []native {
 		{"adaptive", ode.Adaptive[float64]{}, "steps as long as their error allows; knots are {\"from\": t, \"to\": t}, and its plan has the gradient", about{
 			"of":       {"rk, dormand-prince", "the method: dpm or dpmpp with single, or rk with bogacki-shampine or dormand-prince"},
 			"relative": {"0.05", "tolerance"}, "absolute": {"0.0078", "tolerance"}, "first-step": {"0.05", "in λ; in t for rk on flow, a hundredth of the way"},
-			"min-step": {"1e-10", "of the way"}, "max-steps": {"10000", "that are tried"}, "published": {"false", "control like the release of DPM-Solver"}}},
+			"min-step": {"1e-10", "of the way"}, "max-steps": {"10000", "that are tried"}, "pid": {"none", `control like k-diffusion: {"p": 0, "i": 1, "d": 0, "accept": 0.81}, or {}`},
+			"published": {"false", "control like the release of DPM-Solver; with pid like that of k-diffusion"}}},
 		{"time-shift", ode.TimeShift[float64]{}, "DDIM at the times that fit the variance of each sample; its plan has the gradient", about{
 			"window": {"0.08", "in t"}, "cutoff": {"0", "in t; knots from there on are as they are"}, "published": {"false", "as released for DDIM"}}},
 		{"normalize-variance", ode.NormalizeVariance[float64]{}, "DDIM that scales each sample to the variance it should have; its plan has the gradient", about{
