@@ -19,9 +19,10 @@ type field struct {
 	index []int
 }
 
-// Pair is for the second input of reversible solvers, which a problem here does not have, and statistics are a field of the problem.
+// Pair is for the second input of reversible solvers, which a problem here does not have; statistics are a field of the problem; and functions
+// cannot be written in JSON.
 func hidden(f reflect.StructField) bool {
-	return !f.IsExported() || f.Name == "Pair" || f.Type == reflect.TypeFor[ode.Statistics]()
+	return !f.IsExported() || f.Name == "Pair" || f.Type == reflect.TypeFor[ode.Statistics]() || f.Type.Kind() == reflect.Func
 }
 
 func fieldsOf(t reflect.Type) (fields []field) {

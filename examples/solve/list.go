@@ -25,6 +25,10 @@ func list(out io.Writer) error {
 		row(n.name, n.solver, n.meaning, n.about, "")
 	}
 	row("every solver also takes, if it has a use for them:", shared{}, "", sharedAbout, "")
+	fmt.Fprint(w, "\nstart, if not given, leaves x as it is; a chain that mixes levels of noise (LangevinGibbs of package ode) takes a function, and is for Go alone:\n\n")
+	for _, n := range starts() {
+		row(n.name, n.solver, n.meaning, n.about, "  ")
+	}
 	fmt.Fprint(w, "\nknots are a list, or {\"grid\": …, \"steps\": n, \"from\": t, \"to\": t, \"append-zero\": false} with one of these grids and its fields:\n\n")
 	for _, g := range grids() {
 		row(g.name, g.grid, g.meaning, g.about, "  ")

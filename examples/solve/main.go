@@ -27,6 +27,7 @@
 //   - solver: a name of -list with fields, or {"published": NAME} with a case of testdata/golden/official_solvers_gradients.json.
 //   - statistics: those of dpmv3, {"lambda": […], "l": [[…]], "s": [[…]], "b": [[…]]}.
 //   - noise: what stochastic solvers draw, draws × batch × dimension, zero when absent; seed draws it instead.
+//   - start: what makes the state at the first knot out of x, such as {"name": "transport", "targets": [[…], …]}; -list has its fields.
 //   - x: the batch at the first knot. cotangent: of the loss ⟨cotangent, x0⟩; without it there is no gradient.
 //   - gradient: a strategy of package adjoint, checkpoint or unrolled. dtype: float64 or float32.
 //

@@ -21,7 +21,7 @@ type problem struct {
 	float32      bool
 }
 
-var problemFields = []string{"model", "schedule", "knots", "solver", "statistics", "noise", "seed", "x", "cotangent", "gradient", "dtype"}
+var problemFields = []string{"model", "schedule", "knots", "solver", "statistics", "start", "noise", "seed", "x", "cotangent", "gradient", "dtype"}
 
 // parse reads a line, but for what plans and fields are made of.
 func parse(line []byte) (p problem, err error) {

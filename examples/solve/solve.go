@@ -25,10 +25,11 @@ type setup struct {
 	silent  bool      // a published solver whose noise is zero by its name
 }
 
-// plans keeps setups by how they were written, since most problems share theirs with others.
+// plans keeps setups, and starts, by how they were written, since most problems share theirs with others.
 type plans struct {
 	mu   sync.Mutex
 	made map[string]setup
+	fits map[string]*ode.TransportFit[float64]
 }
 
 // mostKept bounds what is kept; beyond it everything is forgotten.
@@ -244,6 +245,15 @@ func (w *worker) solve(ctx context.Context, line []byte) (a answer, err error) {
 	if err := u.checkNoise(&p); err != nil {
 		return a, err
 	}
+	start, err := w.plans.mapping(ctx, &p)
+	if err != nil {
+		return a, err
+	}
+	if start != nil {
+		if err := start.Map(p.x, p.x); err != nil {
+			return a, err
+		}
+	}
 	key := fmt.Sprint(p.key("schedule", "knots", "solver", "statistics", "model"), p.batch, p.dim, p.cotangent != nil, p.strategy, p.float32)
 	e, ok := w.engines[key]
 	if !ok {
@@ -256,7 +266,11 @@ func (w *worker) solve(ctx context.Context, line []byte) (a answer, err error) {
 		}
 		w.engines[key] = e
 	}
-	return e.solve(ctx, &p)
+	a, err = e.solve(ctx, &p)
+	if start != nil {
+		clear(a.latent) // the map is constant round x
+	}
+	return a, err
 }
 
 func (u setup) checkNoise(p *problem) error {

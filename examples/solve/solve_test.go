@@ -196,6 +196,9 @@ func TestEveryFieldIsListedWithItsMeaning(t *testing.T) {
 	for _, g := range grids() {
 		check(g.name, g.grid, g.about)
 	}
+	for _, s := range starts() {
+		check(s.name, s.solver, s.about)
+	}
 	check("every solver also takes, if it has a use for them:", shared{}, sharedAbout)
 }
 
@@ -292,6 +295,24 @@ func TestOptionsOfTheProblem(t *testing.T) {
 }
 
 // A data set in PFGM++ is solved like any other model, and its gradient is that of what was computed.
+// By symmetry each of two opposite targets is where the noise on its side goes to.
+func TestATransportIsAStart(t *testing.T) {
+	start := []string{"start", `{"name":"transport","targets":[[2,0],[-2,0]],"tolerance":0.01,"draws":100000}`}
+	r, err := ask(t,
+		asked(append(start, "x", "[[0.7,3],[-0.6,-1],[0.5,0]]", "cotangent", "[[1,1],[1,1],[1,1]]")...),
+		asked("x", "[[2,0],[-2,0],[2,0]]", "cotangent", "[[1,1],[1,1],[1,1]]"))
+	require.NoError(t, err)
+	require.Equal(t, r[1].X0, r[0].X0)
+	require.Equal(t, r[1].Gradient.Means, r[0].Gradient.Means)
+	require.Equal(t, [][]float64{{0, 0}, {0, 0}, {0, 0}}, r[0].Gradient.Latent)
+	require.NotEqual(t, r[0].Gradient.Latent, r[1].Gradient.Latent)
+	for _, again := range []string{"[[0.7,3]]", "[[0.7]]"} { // a fit that is kept is still held against x
+		r, err = ask(t, asked(append(start, "x", "[[0.7,3]]")...), asked(append(start, "x", again)...))
+		require.Equal(t, again == "[[0.7]]", err != nil)
+	}
+	require.Contains(t, r[1].Error, "x has 1")
+}
+
 func TestPFGMIsAModel(t *testing.T) {
 	const h = 1e-5
 	line := func(x, d float64, more ...string) string {
@@ -339,6 +360,12 @@ func TestWrongLinesSayWhatIsWrongAndTheOthersAreDone(t *testing.T) {
 		{`{`, "the problem"},
 		{`[1]`, "an object is wanted"},
 		{asked("modle", "{}"), "known are model, schedule"},
+		{asked("start", `{"name":"langevin-gibbs"}`), "known are transport"},
+		{asked("start", `{"name":"transport"}`), "start.targets is missing"},
+		{asked("start", `{"name":"transport","targets":[[1,0],[0]]}`), "start.targets[1] has 1 numbers"},
+		{asked("start", `{"name":"transport","targets":[[1],[2]]}`), "start.targets have 1 columns, x has 2"},
+		{asked("start", `{"name":"transport","targets":[[1,0],[0,1]],"progress":1}`), "known are weights, uniform"},
+		{asked("start", `{"name":"transport","targets":[[1,0],[0,1]],"limit":-1}`), "Limit"},
 		{asked("model", ""), "model is missing"},
 		{asked("model", `{"type":"gaussian"}`), "known are gaussian-mixture, pfgm"},
 		{asked("model", `{"type":"pfgm","weights":[1],"means":[[1,0]],"d":0.5}`), "Mixture.D is 0.5"},
