@@ -19,6 +19,10 @@ import (
 	"github.com/ebb-go/ebb/train/measure"
 )
 
+// apart is how much of the discrepancy's own term keeps the samples from the few pictures: with all of it a tenth fewer have what the
+// pictures share, and they are spread wider than the samples of the class.
+const apart = 0.7
+
 // traits is the share of images that have the concept.
 func (s *study[T]) traits(x []T) float64 {
 	n := 0
@@ -57,7 +61,7 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	if c.class, err = s.classOf(references); err != nil {
 		return nil, err
 	}
-	byCritic, err := customize.Match(customize.CriticLook(s.critic), references)
+	byCritic, err := customize.Match(customize.CriticLook(s.critic), references, apart)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +69,7 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	byPixels, err := customize.Match(pixels, references)
+	byPixels, err := customize.Match(pixels, references, apart)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +90,7 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 		return nil, err
 	}
 	learned := r.Values[graph.Condition]
-	// As many evaluations and products as the other had: one of each a step.
+	// As many evaluations and products as the other had, of as many images.
 	inverted, err := s.textualInversion(ctx, c, start, references, r.VJP)
 	if err != nil {
 		return nil, err
@@ -257,18 +261,20 @@ func (s *study[T]) spread(x []T) (float64, error) {
 }
 
 // textualInversion learns the condition vector by the flow loss on the pictures (Gal et al. 2022, arXiv 2208.01618): the
-// network is asked at single times, no sampler is run.
+// network is asked at single times, no sampler is run. A step takes every picture once, or as often as a batch has room for.
 func (s *study[T]) textualInversion(ctx context.Context, c concept, start, references []T, steps int) ([]T, error) {
-	n := len(references) / s.dim
+	shown := len(references) / s.dim
+	n := shown * max(1, c.batch/shown)
 	v := append([]T(nil), start...)
 	field, err := s.field(repeat(c.class, n))
 	if err != nil {
 		return nil, err
 	}
+	field.Remember(activations)
 	schedule := s.model.Spec().Schedule
 	tile, grad := make([]T, n*len(v)), make([]T, n*len(v))
 	g, m, m2 := make([]T, len(v)), make([]T, len(v)), make([]T, len(v))
-	x, residual, u, times := make([]T, len(references)), make([]T, len(references)), make([]T, len(references)), make([]T, n)
+	x, residual, u, times := make([]T, n*s.dim), make([]T, n*s.dim), make([]T, n*s.dim), make([]T, n)
 	tangent := ode.Tangent[T]{Params: map[string][]T{graph.Condition: grad}}
 	for k := range steps {
 		if err := ctx.Err(); err != nil {
@@ -287,7 +293,7 @@ func (s *study[T]) textualInversion(ctx context.Context, c concept, start, refer
 			rng.Normal(noise, s.seed+6, uint64(k), uint64(i))
 			p := schedule.At(float64(times[i]))
 			for j, e := range noise {
-				clean := references[i*s.dim+j]
+				clean := references[i%shown*s.dim+j]
 				x[i*s.dim+j] = T(p.Alpha)*clean + T(p.Sigma)*e
 				noise[j] = T(p.DAlpha)*clean + T(p.DSigma)*e
 			}

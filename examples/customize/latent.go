@@ -32,7 +32,7 @@ func (s *study[T]) latent(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	back, err := s.plan(reported, true)
+	back, err := s.invert(reported)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,9 @@ import (
 // reported is the number of evaluations of every report.
 const reported = 20
 
+// activations is how many bytes of them a gradient may keep, so as not to compute them twice.
+const activations = 1 << 30
+
 // A study is all that the targets share: the images, the sampler, a critic that losses may use, and a judge that they
 // may not.
 type study[T customize.Float] struct {
@@ -107,15 +110,34 @@ func (s *study[T]) Close() {
 	}
 }
 
-// plan is the midpoint rule with so many evaluations: knots uniform in t, from noise to data, or back.
-func (s *study[T]) plan(evaluations int, back bool) (*ode.Plan, error) {
+// plan takes noise to data in so many evaluations, one a step: with as few as a gradient affords, steps that are finer near the
+// noise do much for a flow of images.
+func (s *study[T]) plan(evaluations int) (*ode.Plan, error) {
 	spec := s.model.Spec()
-	p := ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Grid: ode.UniformTime{}, Steps: evaluations / 2}
-	if back {
-		clean, noisy := spec.Schedule.Range()
-		p.From, p.To = clean, noisy
+	return ode.FlowAB{Order: 2}.Plan(ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Grid: ode.Shift{Grid: ode.UniformTime{}, By: 1.5}, Steps: evaluations})
+}
+
+// midpoint is the rule of that name between given times; an evaluation on each, and one half-way to the next.
+func (s *study[T]) midpoint(knots ...float64) (*ode.Plan, error) {
+	spec := s.model.Spec()
+	return ode.RK{Tableau: ode.MidpointRule()}.Plan(ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Knots: knots})
+}
+
+// even are the ends of so many equal steps from noise to data.
+func (s *study[T]) even(steps int) []float64 {
+	clean, noisy := s.model.Spec().Schedule.Range()
+	knots := make([]float64, steps+1)
+	for i := range knots {
+		knots[i] = noisy + (clean-noisy)*float64(i)/float64(steps)
 	}
-	return ode.RK{Tableau: ode.MidpointRule()}.Plan(p)
+	return knots
+}
+
+// invert takes data to noise in so many evaluations, by the rule that brings them back best.
+func (s *study[T]) invert(evaluations int) (*ode.Plan, error) {
+	knots := s.even(evaluations / 2)
+	slices.Reverse(knots)
+	return s.midpoint(knots...)
 }
 
 // sampler is the field under the given labels with plans for inside and for the replay.
@@ -125,11 +147,12 @@ func (s *study[T]) sampler(labels []int, inside int) (customize.Sampler[T], *gra
 	if err != nil {
 		return none, nil, err
 	}
-	plan, err := s.plan(inside, false)
+	field.Remember(activations)
+	plan, err := s.plan(inside)
 	if err != nil {
 		return none, nil, err
 	}
-	replay, err := s.plan(3*inside, false)
+	replay, err := s.plan(3 * inside)
 	return customize.Sampler[T]{Field: field, Plan: plan, Replay: replay, Batch: len(labels), Dim: s.dim}, field, err
 }
 
@@ -143,7 +166,7 @@ func (s *study[T]) field(labels []int) (*graph.Field[T], error) {
 
 // sample runs the field for a report.
 func (s *study[T]) sample(ctx context.Context, f ode.Field[T], x []T) ([]T, error) {
-	plan, err := s.plan(reported, false)
+	plan, err := s.plan(reported)
 	if err != nil {
 		return nil, err
 	}

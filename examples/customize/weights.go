@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -50,11 +49,7 @@ func (s *study[T]) embolden(ctx context.Context) (*outcome[T], error) {
 	}
 
 	// The same with the gradient of the last step: where it starts is computed, not differentiated.
-	head, tail, err := s.cut(c.inside)
-	if err != nil {
-		return nil, err
-	}
-	fine, err := s.finer(tail)
+	head, tail, fine, err := s.cut(c.inside)
 	if err != nil {
 		return nil, err
 	}
@@ -194,33 +189,20 @@ func mean(x []float64) float64 {
 
 func abs(x float64) float64 { return max(x, -x) }
 
-// cut is a plan without its last step, and that step.
-func (s *study[T]) cut(evaluations int) (head, tail *ode.Plan, err error) {
-	whole, err := s.plan(evaluations, false)
-	if err != nil {
-		return nil, nil, err
+// cut is the midpoint rule with so many evaluations without its last step, that step, and the same in three.
+func (s *study[T]) cut(evaluations int) (head, tail, fine *ode.Plan, err error) {
+	knots := s.even(evaluations / 2)
+	if len(knots) < 3 {
+		return nil, nil, nil, fmt.Errorf("%d evaluations are one step of the midpoint rule, which cannot be cut", evaluations)
 	}
-	var times []float64
-	for _, k := range whole.Knots {
-		times = append(times, k.T)
+	n := len(knots) - 2
+	from, third := knots[n], (knots[n+1]-knots[n])/3
+	if head, err = s.midpoint(knots[:n+1]...); err != nil {
+		return nil, nil, nil, err
 	}
-	if len(times) < 3 {
-		return nil, nil, errors.New("a plan of one step cannot be cut")
+	if tail, err = s.midpoint(knots[n:]...); err != nil {
+		return nil, nil, nil, err
 	}
-	if head, err = s.between(times[:len(times)-1]); err != nil {
-		return nil, nil, err
-	}
-	tail, err = s.between(times[len(times)-2:])
-	return head, tail, err
-}
-
-// finer is the same span in three steps.
-func (s *study[T]) finer(p *ode.Plan) (*ode.Plan, error) {
-	from, to := p.Knots[0].T, p.Knots[len(p.Knots)-1].T
-	return s.between([]float64{from, from + (to-from)/3, from + 2*(to-from)/3, to})
-}
-
-func (s *study[T]) between(knots []float64) (*ode.Plan, error) {
-	spec := s.model.Spec()
-	return ode.RK{Tableau: ode.MidpointRule()}.Plan(ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Knots: knots})
+	fine, err = s.midpoint(from, from+third, from+2*third, knots[n+1])
+	return head, tail, fine, err
 }

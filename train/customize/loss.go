@@ -202,8 +202,10 @@ func PixelLook[T Float](height, width, pool int) (Look[T], error) {
 }
 
 // Match is the squared maximum mean discrepancy (Gretton et al. 2012) between the samples and reference images as a Look
-// sees them, unbiased, with Gaussian kernels of ½, 1 and 2 times the median distance of the reference.
-func Match[T Float](look Look[T], reference []T) (adjoint.Loss[T], error) {
+// sees them, unbiased, with Gaussian kernels of ½, 1 and 2 times the median distance of the reference. What keeps the samples
+// apart is multiplied by apart, as in [measure.MMDGradient]: 1 matches the reference, less, such as 0.7, comes nearer to a few
+// pictures of a concept.
+func Match[T Float](look Look[T], reference []T, apart float64) (adjoint.Loss[T], error) {
 	ref, err := look.Of(reference)
 	if err != nil {
 		return nil, err
@@ -224,7 +226,7 @@ func Match[T Float](look Look[T], reference []T) (adjoint.Loss[T], error) {
 		if err != nil {
 			return 0, err
 		}
-		v, grad, err := measure.MMDGradient(kernel, f, ref)
+		v, grad, err := measure.MMDGradient(kernel, f, ref, apart)
 		if err != nil {
 			return 0, err
 		}

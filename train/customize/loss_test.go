@@ -40,7 +40,7 @@ func TestLossGradients(t *testing.T) {
 	pixels, err := customize.PixelLook[float64](side, side, 2)
 	require.NoError(t, err)
 	match := func(l customize.Look[float64]) adjoint.Loss[float64] {
-		loss, err := customize.Match(l, noise(9*side*side, 4))
+		loss, err := customize.Match(l, noise(9*side*side, 4), 0.7)
 		require.NoError(t, err)
 		return loss
 	}

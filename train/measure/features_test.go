@@ -100,7 +100,7 @@ func TestBadSetsAreRefusedByEveryMeasure(t *testing.T) {
 		"Frechet":        func(a, b Features) error { _, err := Frechet(a, b); return err },
 		"SlicedW2":       func(a, b Features) error { _, err := SlicedW2(a, b, 4, 1); return err },
 		"MMD":            func(a, b Features) error { _, err := MMD(kernel, a, b); return err },
-		"MMDGradient":    func(a, b Features) error { _, _, err := MMDGradient(kernel, a, b); return err },
+		"MMDGradient":    func(a, b Features) error { _, _, err := MMDGradient(kernel, a, b, 1); return err },
 		"MMDTest":        func(a, b Features) error { _, _, err := MMDTest(a, b, 9, 1); return err },
 		"Coverage":       func(a, b Features) error { _, _, err := Coverage(a, b, 2); return err },
 		"Nearest":        func(a, b Features) error { _, _, err := Nearest(a, b); return err },
@@ -147,7 +147,7 @@ func TestResultsDoNotDependOnTheNumberOfProcessors(t *testing.T) {
 	all := func() []float64 {
 		k, err := MedianKernel(y)
 		require.NoError(t, err)
-		m, g, err := MMDGradient(k, x, y)
+		m, g, err := MMDGradient(k, x, y, 1)
 		require.NoError(t, err)
 		w := slicedW2(t, x, y, 33, 1)
 		s, p, err := MMDTest(x, y, 49, 1)

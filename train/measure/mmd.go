@@ -105,12 +105,18 @@ func (k Kernel) within(f Features) float64 {
 	})
 }
 
-// MMDGradient is [MMD] and its gradient with respect to x, in the shape of x.
+// MMDGradient is [MMD] and its gradient with respect to x, in the shape of x,
+// where the first sum, in which the samples of x keep each other at a distance, is
+// multiplied by apart. 1 is the discrepancy. Less draws x to where y is densest:
+// a few samples y stand for a distribution whose width they do not show.
 // The kernel is held constant, so a Kernel made of x gives another gradient than
 // the whole function has: make it of y.
-func MMDGradient(k Kernel, x, y Features) (value float64, gradient Features, err error) {
+func MMDGradient(k Kernel, x, y Features, apart float64) (value float64, gradient Features, err error) {
 	if err := checkMMD(k, x, y); err != nil {
 		return 0, Features{}, err
+	}
+	if !(apart >= 0) || math.IsInf(apart, 1) {
+		return 0, Features{}, fmt.Errorf("measure: apart is %v, it must be finite and not negative", apart)
 	}
 	n, m := float64(x.N), float64(y.N)
 	gradient = Features{Data: make([]float64, len(x.Data)), N: x.N, D: x.D}
@@ -128,7 +134,7 @@ func MMDGradient(k Kernel, x, y Features) (value float64, gradient Features, err
 		}
 		for j := range x.N {
 			if j != i {
-				pull(x.Row(j), 1/(n*(n-1)), 2)
+				pull(x.Row(j), apart/(n*(n-1)), 2)
 			}
 		}
 		for j := range y.N {

@@ -45,7 +45,7 @@ func TestMMDGradientMeetsFiniteDifferences(t *testing.T) {
 	x, y := normal(7, 3, 1), moved(normal(9, 3, 2), []float64{0.5, 0, -0.5})
 	k, err := MedianKernel(y)
 	require.NoError(t, err)
-	value, gradient, err := MMDGradient(k, x, y)
+	value, gradient, err := MMDGradient(k, x, y, 1)
 	require.NoError(t, err)
 	plain, err := MMD(k, x, y)
 	require.NoError(t, err)
@@ -64,15 +64,44 @@ func TestMMDGradientMeetsFiniteDifferences(t *testing.T) {
 	}
 }
 
+// Of the three sums of the discrepancy apart is the weight of the first.
+func TestApartWeighsWhatKeepsSamplesApart(t *testing.T) {
+	x, y := normal(7, 3, 1), moved(normal(9, 3, 2), []float64{0.5, 0, -0.5})
+	k, err := MedianKernel(y)
+	require.NoError(t, err)
+	const apart, h = 0.3, 1e-5
+	value := func(x Features) (float64, Features) {
+		v, g, err := MMDGradient(k, x, y, apart)
+		require.NoError(t, err)
+		return v, g
+	}
+	v, gradient := value(x)
+	plain, err := MMD(k, x, y)
+	require.NoError(t, err)
+	require.InDelta(t, plain-(1-apart)*k.within(x)/(7*6), v, 1e-14)
+	for i := range x.Data {
+		up, down := clone(x), clone(x)
+		up.Data[i] += h
+		down.Data[i] -= h
+		u, _ := value(up)
+		d, _ := value(down)
+		require.InDelta(t, (u-d)/(2*h), gradient.Data[i], 1e-10) // as above
+	}
+	for _, bad := range []float64{-1, math.NaN(), math.Inf(1)} {
+		_, _, err := MMDGradient(k, x, y, bad)
+		require.ErrorContains(t, err, "apart is")
+	}
+}
+
 func TestDescendingTheMMDBringsTheSetsTogether(t *testing.T) {
 	y := moved(normal(60, 2, 2), []float64{2, -1})
 	k, err := MedianKernel(y)
 	require.NoError(t, err)
 	x := normal(40, 2, 1)
-	before, _, err := MMDGradient(k, x, y)
+	before, _, err := MMDGradient(k, x, y, 1)
 	require.NoError(t, err)
 	for range 200 {
-		_, g, err := MMDGradient(k, x, y)
+		_, g, err := MMDGradient(k, x, y, 1)
 		require.NoError(t, err)
 		for i, v := range g.Data {
 			x.Data[i] -= 20 * v
