@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -18,10 +19,6 @@ import (
 	"github.com/ebb-go/ebb/train/customize"
 	"github.com/ebb-go/ebb/train/measure"
 )
-
-// apart is how much of the discrepancy's own term keeps the samples from the few pictures: with all of it a tenth fewer have what the
-// pictures share, and they are spread wider than the samples of the class.
-const apart = 0.7
 
 // traits is the share of images that have the concept.
 func (s *study[T]) traits(x []T) float64 {
@@ -61,7 +58,7 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	if c.class, err = s.classOf(references); err != nil {
 		return nil, err
 	}
-	byCritic, err := customize.Match(customize.CriticLook(s.critic), references, apart)
+	byCritic, err := customize.Match(customize.CriticLook(s.critic), references, c.apart)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +66,7 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	byPixels, err := customize.Match(pixels, references, apart)
+	byPixels, err := customize.Match(pixels, references, c.apart)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +82,13 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	}
 	opt := s.options("condition: concept by gradient", c.runs, c.rate)
 	opt.Fall = true
+	if c.reach > 0 {
+		others, err := s.others(start)
+		if err != nil {
+			return nil, err
+		}
+		opt.Constrain = func(_ string, v []T) { hold(v, start, c.reach*others) }
+	}
 	r, err := customize.Condition(ctx, sm, start, loss, opt)
 	if err != nil {
 		return nil, err
@@ -197,6 +201,30 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	o.sheet = sheet
 	return o, nil
 }
+
+// others is how far the other classes are from one, in the mean.
+func (s *study[T]) others(class []T) (float64, error) {
+	sum := 0.0
+	for c := range s.classes {
+		other, err := models.Lookup(s.weights, []int{c})
+		if err != nil {
+			return 0, err
+		}
+		sum += distance(class, other)
+	}
+	return sum / float64(len(s.classes)-1), nil
+}
+
+// hold brings v back to within a distance of the center.
+func hold[T customize.Float](v, center []T, within float64) {
+	if d := distance(v, center); d > within {
+		for i, c := range center {
+			v[i] = c + (v[i]-c)*T(within/d)
+		}
+	}
+}
+
+func distance[T customize.Float](a, b []T) float64 { return rms(a, b) * math.Sqrt(float64(len(a))) }
 
 // classOf is the class of the pictures: what the labels say most often, else the critic.
 func (s *study[T]) classOf(x []T) (int, error) {

@@ -24,7 +24,7 @@ func openDigits(dir string) (*subject, error) {
 		things: "digits", scale: 8, asked: -1,
 		// A digit into one that shares strokes with it.
 		edit:    edit{pairs: [][2]int{{3, 8}, {9, 4}, {1, 7}, {5, 6}, {7, 9}, {4, 9}, {6, 8}, {8, 3}}, each: 3, runs: 60, inside: 8, margin: 4, staying: 5, rate: 0.03},
-		concept: concept{class: 1, name: "ones on a foot", trait: "a foot", has: foot, shown: 12, batch: 48, runs: 120, inside: 6, rate: 0.05, test: 200},
+		concept: concept{class: 1, name: "ones on a foot", trait: "a foot", has: foot, shown: 12, batch: 48, runs: 120, inside: 6, rate: 0.05, apart: 1, test: 200},
 		bold:    bold{ink: customize.Ink{Threshold: 0, Width: 0.2}, batch: 20, runs: 50, inside: 12, rate: 2e-4, pull: 200, keep: 0.1, last: 100, test: 400},
 		audit:   audit{samples: 100, runs: 10, inside: 8, radius: 0.3, rate: 0.1},
 	}

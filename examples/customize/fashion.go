@@ -19,7 +19,7 @@ func fashion() *subject {
 	return &subject{
 		things: "garments", classes: data.FashionClasses(), scale: 3, asked: -1,
 		edit:    edit{pairs: [][2]int{{7, 9}, {0, 3}, {2, 4}, {9, 7}, {1, 3}, {4, 2}, {5, 7}, {3, 0}}, each: 3, runs: 25, inside: 8, margin: 2, staying: 10, rate: 0.03},
-		concept: concept{class: 8, name: "bags with a handle", trait: "a handle", has: handle, shown: 8, batch: 16, runs: 60, inside: 4, rate: 0.05, test: 200},
+		concept: concept{class: 8, name: "bags with a handle", trait: "a handle", has: handle, shown: 8, batch: 16, runs: 60, inside: 4, rate: 0.05, apart: 0.75, reach: 0.3, test: 200},
 		bold:    bold{ink: customize.Ink{Threshold: -0.4, Width: 0.1}, batch: 16, runs: 50, inside: 4, rate: 6e-5, pull: 200, keep: 0.5, last: 75, test: 200},
 		audit:   audit{samples: 40, runs: 20, inside: 5, radius: 0.1, rate: 0.05},
 	}

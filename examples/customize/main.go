@@ -203,7 +203,7 @@ func (s *study[T]) predict(ctx context.Context, targets []string, stdout io.Writ
 		x := s.noise(batch, 3)
 		var bytes int64
 		var each time.Duration
-		for range 2 { // the first compiles
+		for range 3 { // the first compiles, the second makes room for activations
 			began := time.Now()
 			r, err := a.Gradient(ctx, adjoint.From(x), customize.Stay(x))
 			if err != nil {

@@ -49,7 +49,9 @@ type concept struct {
 	batch, runs int
 	inside      int
 	rate        float64
-	test        int // samples a figure is taken from
+	apart       float64 // of [customize.Match]
+	reach       float64 // bound of the way from the class vector, as a part of that to the other classes; 0: none. Farther out a network may draw grains
+	test        int     // samples a figure is taken from
 }
 
 // bold is what -target weights moves: the ink of every class, to that of its boldest quarter.
