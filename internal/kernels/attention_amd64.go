@@ -36,12 +36,15 @@ func (s *strips[T]) takes(h Heads) bool {
 	return active == pathAVX2 && h.Tokens >= 20 && h.Tokens <= 256 && h.Width%(2*s.lanes) == 0
 }
 
-// vectors is the number of them in a row of weights.
+// vectors is the number of them in a row of weights that weights fill.
 func (s *strips[T]) vectors(h Heads) int { return (h.Tokens + s.lanes - 1) / s.lanes }
+
+// apart is the number of elements from a row of weights to the next: an odd number of vectors, or rows would share sets of the cache.
+func (s *strips[T]) apart(h Heads) int { return (s.vectors(h) | 1) * s.lanes }
 
 // scratch is that of two matrices of weights and one transposed operand.
 func (s *strips[T]) scratch(h Heads) int {
-	return line[T]() + (2*h.Tokens+h.Width)*s.vectors(h)*s.lanes
+	return line[T]() + (2*h.Tokens+h.Width)*s.apart(h)
 }
 
 func attentionFastScratch[T Float](h Heads) (need int, ok bool) {
@@ -85,7 +88,7 @@ type head[T Float] struct {
 
 func (s *strips[T]) head(h Heads, scratch []T) head[T] {
 	var zero T
-	n := s.vectors(h) * s.lanes
+	n := s.apart(h)
 	scratch = aligned(scratch)
 	return head[T]{
 		strips: s, tokens: h.Tokens, width: h.Width, vectors: s.vectors(h), pitch: n * int(unsafe.Sizeof(zero)),
