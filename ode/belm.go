@@ -26,7 +26,7 @@ import (
 //
 // The way back has the root −r⁻²: rounding errors grow by (h_first/h_last)², about (ρ_T/ρ_0)².
 //
-// Source: Wang et al. 2024, arXiv 2410.07273, equation 18.
+// Source: Wang et al. 2024, arXiv 2410.07273.
 type OBELM struct{}
 
 const obelmGrowth = 10

@@ -64,7 +64,7 @@ func (a *Assembler) refuseZero() {
 // Errors: Eta outside (0, 1], or ½, which cannot be inverted; a run that starts at σ = 0; a network that predicts noise or a score at
 // α = 0.
 //
-// Source: Zhuang et al. 2021, arXiv 2102.04668, algorithm 2 and 3, with the damping of section 3.4.
+// Source: Zhuang et al. 2021, arXiv 2102.04668, with its damping.
 //
 // Differs from reference: the equation stepped is that of the data prediction, which is the slower of the two to change.
 type ALF struct {
@@ -172,7 +172,7 @@ func (f ALF) invert(p Problem, alone bool) (*Plan, error) {
 //
 // Errors: Zeta outside (0, 1]; what [RK] refuses; a run that starts at σ = 0; a network that predicts noise or a score at α = 0.
 //
-// Source: McCallum, Foster 2024, arXiv 2410.11648, definition 1.
+// Source: McCallum, Foster 2024, arXiv 2410.11648.
 //
 // Differs from reference: the equation stepped is that of the data prediction. With that of the noise, along which the states draw together,
 // Euler's method is useless.

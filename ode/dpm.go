@@ -31,7 +31,7 @@ const (
 // Errors: options that have no effect on each other, as said at each field.
 //
 // Source: Lu et al. 2022, arXiv 2211.01095, algorithms 1 and 2; singlestep third order and Fast after Lu et al. 2022,
-// arXiv 2206.00927, algorithm 2 and appendix D.3.
+// arXiv 2206.00927, algorithm 2 and appendix D.
 //
 // Differs from reference: the third-order multistep of the release halves the second derivative, which leaves it second
 // order; here it is whole unless Published. Lower orders at the end are asked for, by [Problem].LowerFinal, and no matter of the number of steps.

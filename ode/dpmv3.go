@@ -23,7 +23,7 @@ import "fmt"
 // Errors: statistics that are empty, ragged, not finite or not equispaced, or whose ends are not those of the knots (but for
 // knots at α = 0 and σ = 0); two knots moved to one point; Order outside 1 to 3; options that have no effect.
 //
-// Source: Zheng et al. 2023, arXiv 2310.13268, algorithm 1 and appendix F.
+// Source: Zheng et al. 2023, arXiv 2310.13268.
 //
 // Differs from reference: with Half the release corrects where the paper says not to, see there.
 type DPMv3 struct {

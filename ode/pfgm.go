@@ -29,7 +29,7 @@ import (
 //
 // Errors: D that is not at least 1 and finite; any draw but the latent.
 //
-// Source: Xu et al. 2023, arXiv 2302.04265, equations 4, 9 and section 4.
+// Source: Xu et al. 2023, arXiv 2302.04265.
 //
 // Differs from reference: b is not clipped; the release trains with b in [10⁻³, 1 − 10⁻³], which is of no account for images, where n/(n+D) is
 // far from both ends, and else makes the noise too large. Any schedule with both α and σ will do, x = α y + R u.

@@ -25,7 +25,7 @@ const (
 //
 // Errors: Order outside 1 to 4; a Start for Order 1, which needs none; a network that predicts noise or a score from α = 0.
 //
-// Source: Liu et al. 2022, arXiv 2202.09778, algorithms 1 and 2 and equation 12; Rombach et al. 2022, arXiv 2112.10752, for PLMS; Zhang, Chen
+// Source: Liu et al. 2022, arXiv 2202.09778; Rombach et al. 2022, arXiv 2112.10752, for PLMS; Zhang, Chen
 // 2022, arXiv 2204.13902, appendix, for iPNDM.
 //
 // Differs from reference: the middle of a step is not rounded to a whole level; the release's levels are off by one.

@@ -30,7 +30,7 @@ func reversed(p Problem) (Problem, error) {
 //
 // Errors: Gamma outside (0, 1]; a network that predicts noise or a score from α = 0.
 //
-// Source: Zhang, Lewis, Kleijn 2023, arXiv 2307.10829, algorithm 1.
+// Source: Zhang, Lewis, Kleijn 2023, arXiv 2307.10829.
 type BDIA struct {
 	Gamma float64 // γ; 0 means 1
 	Pair  bool
@@ -134,7 +134,7 @@ func scaled(c float64, terms []Term) []Term {
 //
 // Errors: Mix outside (0, 1]; a run that meets α = 0.
 //
-// Source: Wallace, Gokul, Naik 2022, arXiv 2211.12446, equations 12 to 15, with the alternation of the release.
+// Source: Wallace, Gokul, Naik 2022, arXiv 2211.12446, with the alternation of the release.
 type EDICT struct {
 	Mix  float64 // p; 0 means 0.93
 	Pair bool

@@ -12,7 +12,7 @@ import (
 // solver heeds the scale. Where α = 0 the state is noise alone and nothing is scaled. Plans are not Exact then, nor converge to the flow of the
 // network.
 //
-// Source: Ning et al. 2023, arXiv 2308.15321, algorithm 1; values there are 1.001 to 1.02, for some samplers rising linearly.
+// Source: Ning et al. 2023, arXiv 2308.15321; values there are 1.001 to 1.02, for some samplers rising linearly.
 type NoiseScale struct{ First, Last float64 }
 
 func (s NoiseScale) check() error {

@@ -19,7 +19,7 @@ import (
 //
 // Errors: Eta that is negative or infinite; steps away from data; options that have no effect on each other, as for DPMpp.
 //
-// Source: Lu et al. 2022, arXiv 2211.01095, appendix B.3; η, the third order and Single after Crowson's release of Karras et al. 2022, arXiv
+// Source: Lu et al. 2022, arXiv 2211.01095; η, the third order and Single after Crowson's release of Karras et al. 2022, arXiv
 // 2206.00364, there sample_dpmpp_2m_sde, sample_dpmpp_3m_sde and sample_dpmpp_sde.
 //
 // Differs from reference: order 3 in the release has half the second derivative, and so it does with Published. With Single and η < 1 the
@@ -47,7 +47,7 @@ type DPMppSDE struct {
 //
 // Errors: Order outside 1 and 2, Eta that is negative or infinite, steps away from data, a Correction at Order 1.
 //
-// Source: Lu et al. 2022, arXiv 2211.01095, appendix B.3.
+// Source: Lu et al. 2022, arXiv 2211.01095.
 //
 // Differs from reference: η other than 1.
 type DPMSDE struct {

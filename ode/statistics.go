@@ -14,7 +14,7 @@ import (
 //
 //	df/dλ ≈ s f + b
 //
-// Source: Zheng et al. 2023, arXiv 2310.13268, equations 5, 8 and 11, there empirical model statistics.
+// Source: Zheng et al. 2023, arXiv 2310.13268, there empirical model statistics.
 type Statistics struct {
 	Lambda []float64   `json:"lambda"`
 	L      [][]float64 `json:"l"`

@@ -25,7 +25,7 @@ import (
 //
 // Errors: options that are negative or infinite; samples of one element; steps away from data; a Problem with Denoise.
 //
-// Source: Li, Qu, Yao, Sun, Moens 2023, arXiv 2305.15583, algorithm 3.
+// Source: Li, Qu, Yao, Sun, Moens 2023, arXiv 2305.15583.
 //
 // Differs from reference: Published does as the release does in its samplers for DDIM and PNDM: v is that of the state a step starts from, the
 // window is round the knot it goes to, and τ is the time it arrives at, while the network is given the knot.
