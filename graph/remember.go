@@ -70,7 +70,7 @@ func (f *Field[T]) learn(c *ode.Call[T]) error {
 	}
 	value := f.v.Outputs[0]
 	f.v.Outputs[0] = f.v.Inputs[0] // any: that it is wanted is what counts
-	full, rest, err := f.cell.pair(pullback, c.Batch, &f.v, &f.d)
+	full, rest, err := f.cell.ask(c.Batch, &f.v, &f.d)
 	f.v.Outputs[0] = value
 	if err != nil || m.batch == c.Batch && m.full == full && m.rest == rest {
 		return err
@@ -161,7 +161,7 @@ func (f *Field[T]) finish(m *memory[T], batch int, value []T) (bool, error) {
 			return false, nil
 		}
 	}
-	if full, rest, err := f.cell.pair(pullback, batch, &m.v, &f.d); err != nil || full != m.full || rest != m.rest {
+	if full, rest, err := f.cell.ask(batch, &m.v, &f.d); err != nil || full != m.full || rest != m.rest {
 		return false, err
 	}
 	switch err := f.cell.half(m, &f.d, false); {
@@ -174,6 +174,15 @@ func (f *Field[T]) finish(m *memory[T], batch int, value []T) (bool, error) {
 		copy(value, m.v.Outputs[0])
 	}
 	return true, nil
+}
+
+// ask finds or compiles what computes a product.
+func (c *Cell[T]) ask(batch int, v, d *Values[T]) (full, rest *variant[T], err error) {
+	if !c.busy.CompareAndSwap(false, true) {
+		return nil, nil, fmt.Errorf("cell: %w", ErrBusy)
+	}
+	defer c.busy.Store(false)
+	return c.pair(pullback, batch, v, d)
 }
 
 // half computes the values of a memory, or the product that follows.
