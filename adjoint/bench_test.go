@@ -47,3 +47,40 @@ func BenchmarkGradient(b *testing.B) {
 		}
 	}
 }
+
+// A gradient of 8 evaluations to the latent, of a transformer of images in float32, with the evaluations run again and with their
+// activations kept.
+func BenchmarkGradientRemembered(b *testing.B) {
+	const batch, dim = 16, 784
+	m, err := models.NewDiT(models.DiTConfig{Channels: 1, Height: 28, Width: 28, Patch: 4, Hidden: 128, Depth: 6, Heads: 4, Condition: 128, Prediction: ode.FlowVelocity, Schedule: ode.Flow{}})
+	require.NoError(b, err)
+	w, err := graph.NewWeights[float32](m.Spec().Weights, 1)
+	require.NoError(b, err)
+	cell, err := graph.NewCell(m, w)
+	require.NoError(b, err)
+	defer cell.Close()
+	plan, err := ode.FlowAB{}.Plan(ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Steps: 8})
+	require.NoError(b, err)
+	in := adjoint.From(normal[float32](batch*dim, 2))
+	loss := adjoint.Dot(normal[float32](batch*dim, 3))
+	for name, limit := range map[string]int64{"again": 0, "kept": 1 << 30} {
+		b.Run(name, func(b *testing.B) {
+			f, err := graph.NewField(cell, normal[float32](batch*128, 1))
+			require.NoError(b, err)
+			f.Remember(limit)
+			a, err := adjoint.New(adjoint.Problem[float32]{Plan: plan, Field: f, Batch: batch, Dim: dim, Wrt: []string{"x"}})
+			require.NoError(b, err)
+			var r *adjoint.Result[float32]
+			for range 2 { // learns, and makes room
+				r, err = a.Gradient(context.Background(), in, loss)
+				require.NoError(b, err)
+			}
+			for b.Loop() {
+				if r, err = a.Gradient(context.Background(), in, loss); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(r.Bytes)/1e6, "owned-MB")
+		})
+	}
+}
