@@ -117,9 +117,10 @@ func (m *memory[T]) bytes() (n int64) {
 	return n
 }
 
-// begin evaluates at f's point and keeps what it takes. It reports false, and does nothing, if there is no room.
+// begin evaluates at f's point and keeps what it takes. It reports false, and does nothing, if there is no room, or if the ordinary
+// way has an error to tell.
 func (f *Field[T]) begin(m *memory[T], batch int, dst []T) (bool, error) {
-	if m.ready = false; m.batch != batch {
+	if m.ready = false; m.batch != batch || len(dst) != batch*f.dim {
 		return false, nil
 	}
 	if m.programs == nil {
@@ -152,7 +153,7 @@ func (f *Field[T]) begin(m *memory[T], batch int, dst []T) (bool, error) {
 // finish takes the product that f.d asks for from what was kept. It reports false, and does nothing, if that is of another
 // point or for another product.
 func (f *Field[T]) finish(m *memory[T], batch int, value []T) (bool, error) {
-	if !m.ready || m.batch != batch {
+	if !m.ready || m.batch != batch || value != nil && len(value) != batch*f.dim {
 		return false, nil
 	}
 	m.ready = false

@@ -15,6 +15,7 @@ type passage struct {
 	batch   int
 	between func(k int, x []float32) // before product k, or nil
 	taps    bool
+	later   float32 // by how much the times of the products differ from those of the evaluations
 	kept    []bool
 	y       [][]float32
 	g       []ode.Tangent[float32]
@@ -49,7 +50,9 @@ func (p *passage) run(t *testing.T, n int, names ...string) {
 			p.between(k, states[k])
 		}
 		p.kept = append([]bool{p.field.Kept(k)}, p.kept...)
-		require.NoError(t, p.field.VJP(&p.g[k], normal[float32](p.batch*dim, uint64(20+k)), states[k], call(k)))
+		at := call(k)
+		at.T[0] += p.later
+		require.NoError(t, p.field.VJP(&p.g[k], normal[float32](p.batch*dim, uint64(20+k)), states[k], at))
 		require.False(t, p.field.Kept(k), "what is kept serves once")
 	}
 }
@@ -81,6 +84,7 @@ func TestAMemoryChangesNoBits(t *testing.T) {
 func TestAMemoryIsOfItsPointOnly(t *testing.T) {
 	const batch = 6
 	changes := map[string]func(f *graph.Field[float32], k int, x []float32){
+		"time":  nil,
 		"state": func(_ *graph.Field[float32], _ int, x []float32) { x[len(x)-1]++ },
 		"condition": func(f *graph.Field[float32], k int, _ []float32) {
 			require.NoError(t, f.SetCondition(normal[float32](2*batch, uint64(30+k))))
@@ -96,13 +100,17 @@ func TestAMemoryIsOfItsPointOnly(t *testing.T) {
 			kept.field.Remember(1 << 20)
 			for _, p := range []*passage{plain, kept} {
 				p.run(t, 2, "qkv")
-				p.between = func(k int, x []float32) { change(p.field, k, x) }
+				if change != nil {
+					p.between = func(k int, x []float32) { change(p.field, k, x) }
+				} else {
+					p.later = 0.1
+				}
 				p.run(t, 2, "qkv")
 			}
 			require.Equal(t, []bool{true, true}, kept.kept)
 			require.Equal(t, plain.y, kept.y)
 			require.Equal(t, plain.g, kept.g)
-			kept.between = nil
+			kept.between, kept.later = nil, 0
 			kept.run(t, 2, "qkv")
 			require.Equal(t, []bool{true, true}, kept.kept, "and the next run remembers again")
 		})
@@ -122,6 +130,27 @@ func TestAMemoryKnowsItsValue(t *testing.T) {
 		require.NoError(t, f.VJP(&g, normal[float32](batch*dim, 2), x, c))
 		require.Equal(t, y, g.Value)
 	}
+}
+
+// What does not fit is the error that it is without a memory, and spoils nothing.
+func TestAMemoryTakesNoWrongLengths(t *testing.T) {
+	const batch, dim = 5, 12
+	f := newField[float32](t, batch, 2)
+	f.Remember(1 << 20)
+	x, y := normal[float32](batch*dim, 1), make([]float32, batch*dim)
+	c := ode.Call[float32]{Batch: batch, T: []float32{0.4}}
+	g := ode.Tangent[float32]{X: make([]float32, batch*dim)}
+	for range 3 {
+		require.ErrorContains(t, f.Eval(y[1:], x, c), "got 59 elements")
+		require.NoError(t, f.Eval(y, x, c))
+		short := ode.Tangent[float32]{X: g.X, Value: y[1:]}
+		require.ErrorContains(t, f.VJP(&short, x, x, c), "got 59 elements")
+		require.ErrorContains(t, f.VJP(&g, x[1:], x, c), "got 59 elements")
+		require.NoError(t, f.Eval(y, x, c))
+		require.NoError(t, f.VJP(&g, x, x, c))
+	}
+	require.NoError(t, f.Eval(y, x, c))
+	require.True(t, f.Kept(0))
 }
 
 // The memory stays in its bounds, counts itself, and is given back.

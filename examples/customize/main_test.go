@@ -309,6 +309,15 @@ func TestFootRule(t *testing.T) {
 	require.False(t, foot(append(append([]float64(nil), x[48:]...), make([]float64, 48)...)))
 }
 
+func TestHoldBringsBackAlongTheLine(t *testing.T) {
+	center := []float64{1, 2, 3}
+	v := []float64{1, 5, 7}
+	hold(v, center, 5)
+	require.Equal(t, []float64{1, 5, 7}, v, "near enough")
+	hold(v, center, 2.5)
+	require.InDeltaSlice(t, []float64{1, 3.5, 5}, v, 1e-12)
+}
+
 func TestHandleRule(t *testing.T) {
 	x := make([]float64, 784)
 	paint := func(top, bottom, left, right int, v float64) {

@@ -102,3 +102,23 @@ func TestLossErrors(t *testing.T) {
 	_, err := customize.PixelLook[float64](4, 4, 3)
 	require.ErrorContains(t, err, "blocks of 3 pixels do not divide an image of 4×4")
 }
+
+// What keeps samples apart weighs as much as was asked for.
+func TestMatchWeighsWhatKeepsSamplesApart(t *testing.T) {
+	pixels, err := customize.PixelLook[float64](side, side, 2)
+	require.NoError(t, err)
+	value := func(apart float64) float64 {
+		loss, err := customize.Match(pixels, noise(9*side*side, 4), apart)
+		require.NoError(t, err)
+		x := noise(images*side*side, 3)
+		states := func(x []float64) adjoint.States[float64] {
+			return adjoint.States[float64]{Outputs: map[string][]float64{"x": x}}
+		}
+		v, err := loss(states(x), states(make([]float64, len(x))))
+		require.NoError(t, err)
+		return v
+	}
+	all, half, none := value(1), value(0.5), value(0)
+	require.Greater(t, all, half)
+	require.InDelta(t, half, (all+none)/2, 1e-12, "linearly")
+}
