@@ -179,6 +179,26 @@ func TestAMemoryKeepsToItsBytes(t *testing.T) {
 	require.Equal(t, []bool{false, false, false}, p.kept)
 	require.Equal(t, learned, p.field.Bytes())
 	require.Less(t, plain, learned)
+
+	p.field.Remember(2*one + one/2)
+	// What another product needs takes the place of what is not asked for any more.
+	for range 4 {
+		p.run(t, 3, "time")
+	}
+	require.Equal(t, 2, count(p.kept))
+	for range 4 {
+		p.run(t, 3)
+	}
+	require.Equal(t, 2, count(p.kept))
+}
+
+func count(kept []bool) (n int) {
+	for _, k := range kept {
+		if k {
+			n++
+		}
+	}
+	return n
 }
 
 func TestAMemoryDoesNotAllocateOnceItIsThere(t *testing.T) {
