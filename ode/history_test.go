@@ -67,10 +67,6 @@ func TestGradientsOfAHistory(t *testing.T) {
 			}
 			return inner(cot, run(t, p, f, 4, moved))
 		}
-		difference := func(at func(h float64) float64) float64 {
-			const h = 1e-4
-			return (8*(at(h)-at(-h)) - (at(2*h) - at(-2*h))) / (12 * h)
-		}
 		_, grad, _ := gradient(t, p, f, 4, in, map[string][]float64{"x": cot}, nil)
 		for name := range in {
 			for i := range latents {
@@ -78,19 +74,7 @@ func TestGradientsOfAHistory(t *testing.T) {
 				require.InDelta(t, want, grad[name][i], 1e-8, "%s: %s[%d]", p.Name, name, i)
 			}
 		}
-		param, ok := p.Param("knots")
-		require.True(t, ok)
-		got := knotGradient(t, p, f, in, cot)
-		for i := range param.Value {
-			want := difference(func(h float64) float64 {
-				knots := slices.Clone(param.Value)
-				knots[i] += h
-				q, err := param.Rebuild(knots)
-				require.NoError(t, err)
-				return loss(q, "", 0, 0)
-			})
-			require.InDelta(t, want, got[i], 1e-7*(1+max(want, -want)), "%s: knot %d", p.Name, i)
-		}
+		checkKnots(t, p, knotGradient(t, p, f, in, cot), func(p *ode.Plan) float64 { return loss(p, "", 0, 0) })
 	}
 }
 
