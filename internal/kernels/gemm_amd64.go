@@ -40,7 +40,7 @@ type blocking struct {
 var (
 	gemm32avx512 = tiling[float32]{
 		blocking:  blocking{width: 32, block: 210, depth: 256, depthTN: 512, few: 60, some: 1024, near: 768, inPlaceTN: true},
-		transpose: transpose32avx512,
+		transpose: transpose32avx512, panelB: panels32avx512x2,
 		byRow: []tile[float32]{
 			nil, tileRow32avx512x1, tileRow32avx512x2, tileRow32avx512x3, tileRow32avx512x4, tileRow32avx512x5,
 			tileRow32avx512x6, tileRow32avx512x7, tileRow32avx512x8, tileRow32avx512x9, tileRow32avx512x10,
@@ -54,7 +54,7 @@ var (
 	}
 	gemm64avx512 = tiling[float64]{
 		blocking:  blocking{width: 16, block: 112, depth: 256, depthTN: 512, few: 60, some: 1024, near: 768, inPlaceTN: true},
-		transpose: transpose64avx512,
+		transpose: transpose64avx512, panelB: panels64avx512x2,
 		byRow: []tile[float64]{
 			nil, tileRow64avx512x1, tileRow64avx512x2, tileRow64avx512x3, tileRow64avx512x4, tileRow64avx512x5,
 			tileRow64avx512x6, tileRow64avx512x7, tileRow64avx512x8, tileRow64avx512x9, tileRow64avx512x10,
@@ -318,9 +318,9 @@ func (t *tiling[T]) packBlock(dst []T, transposed bool, rows, count, depth int, 
 func (t *tiling[T]) pack(dst []T, transposed bool, n, depth int, b []T, ldb, p, j0 int) {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
-	if t.panelB != nil && !transposed && j0 < n {
+	if !transposed {
 		whole, left := (n-j0)/t.width, (n-j0)%t.width
-		for l := 0; l < depth; {
+		for l := 0; l < depth && j0 < n; {
 			rows := 1
 			if l+4 <= depth {
 				rows = 4
@@ -338,21 +338,16 @@ func (t *tiling[T]) pack(dst []T, transposed bool, n, depth int, b []T, ldb, p, 
 	lanes := t.width / 2
 	for j := j0; j < n; j += t.width {
 		dst, w := dst[(j-j0)*depth:], min(t.width, n-j)
-		switch {
-		case !transposed:
-			for l := range depth {
-				copy(dst[l*t.width:l*t.width+w], b[(p+l)*ldb+j:])
-			}
-		case t.strip != nil:
+		if t.strip != nil {
 			for h := 0; h < w; h += lanes {
 				t.strip(depth, &b[(j+h)*ldb+p], ldb*size, min(lanes, w-h), &dst[h], t.width*size, 1<<(depth%lanes)-1)
 			}
-		default:
-			for l := 0; l < depth; l += lanes {
-				q := min(lanes, depth-l)
-				for h := 0; h < w; h += lanes {
-					t.transpose(q, &b[(j+h)*ldb+p+l], ldb*size, min(lanes, w-h), &dst[l*t.width+h], 1<<q-1)
-				}
+			continue
+		}
+		for l := 0; l < depth; l += lanes {
+			q := min(lanes, depth-l)
+			for h := 0; h < w; h += lanes {
+				t.transpose(q, &b[(j+h)*ldb+p+l], ldb*size, min(lanes, w-h), &dst[l*t.width+h], 1<<q-1)
 			}
 		}
 	}

@@ -255,6 +255,12 @@ func transpose32avx2(k int, src *float32, ld int, rows int, dst *float32, pitch 
 func transpose64avx2(k int, src *float64, ld int, rows int, dst *float64, pitch int, mask uint32)
 
 //go:noescape
+func panels32avx512x2(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
+
+//go:noescape
+func panels64avx512x2(k int, src *float64, ld int, dst *float64, pitch int, count int, step int, mask uint32)
+
+//go:noescape
 func panels32avx2x1(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
 
 //go:noescape

@@ -26662,6 +26662,118 @@ done:
 	VZEROUPPER
 	RET
 
+// func panels32avx512x2(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
+// Requires: AVX, AVX512F
+TEXT ·panels32avx512x2(SB), NOSPLIT, $0-60
+	MOVQ  k+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  ld+16(FP), DX
+	MOVQ  dst+24(FP), BX
+	MOVQ  pitch+32(FP), SI
+	MOVQ  count+40(FP), DI
+	MOVQ  step+48(FP), R8
+	MOVL  mask+56(FP), R9
+	KMOVW R9, K1
+	SHRL  $0x10, R9
+	KMOVW R9, K2
+	SHRL  $0x10, R9
+	LEAQ  (DX)(DX*2), R9
+	LEAQ  (SI)(SI*2), R10
+	CMPQ  AX, $0x04
+	JNE   one
+
+four:
+	VMOVUPS.Z (CX), K1, Z0
+	VMOVUPS.Z 64(CX), K2, Z1
+	VMOVUPS   Z0, (BX)
+	VMOVUPS   Z1, 64(BX)
+	VMOVUPS.Z (CX)(DX*1), K1, Z0
+	VMOVUPS.Z 64(CX)(DX*1), K2, Z1
+	VMOVUPS   Z0, (BX)(SI*1)
+	VMOVUPS   Z1, 64(BX)(SI*1)
+	VMOVUPS.Z (CX)(DX*2), K1, Z0
+	VMOVUPS.Z 64(CX)(DX*2), K2, Z1
+	VMOVUPS   Z0, (BX)(SI*2)
+	VMOVUPS   Z1, 64(BX)(SI*2)
+	VMOVUPS.Z (CX)(R9*1), K1, Z0
+	VMOVUPS.Z 64(CX)(R9*1), K2, Z1
+	VMOVUPS   Z0, (BX)(R10*1)
+	VMOVUPS   Z1, 64(BX)(R10*1)
+	ADDQ      SI, CX
+	ADDQ      R8, BX
+	DECQ      DI
+	JNZ       four
+	VZEROUPPER
+	RET
+
+one:
+	VMOVUPS.Z (CX), K1, Z0
+	VMOVUPS.Z 64(CX), K2, Z1
+	VMOVUPS   Z0, (BX)
+	VMOVUPS   Z1, 64(BX)
+	ADDQ      SI, CX
+	ADDQ      R8, BX
+	DECQ      DI
+	JNZ       one
+	VZEROUPPER
+	RET
+
+// func panels64avx512x2(k int, src *float64, ld int, dst *float64, pitch int, count int, step int, mask uint32)
+// Requires: AVX, AVX512F
+TEXT ·panels64avx512x2(SB), NOSPLIT, $0-60
+	MOVQ  k+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  ld+16(FP), DX
+	MOVQ  dst+24(FP), BX
+	MOVQ  pitch+32(FP), SI
+	MOVQ  count+40(FP), DI
+	MOVQ  step+48(FP), R8
+	MOVL  mask+56(FP), R9
+	KMOVW R9, K1
+	SHRL  $0x08, R9
+	KMOVW R9, K2
+	SHRL  $0x08, R9
+	LEAQ  (DX)(DX*2), R9
+	LEAQ  (SI)(SI*2), R10
+	CMPQ  AX, $0x04
+	JNE   one
+
+four:
+	VMOVUPD.Z (CX), K1, Z0
+	VMOVUPD.Z 64(CX), K2, Z1
+	VMOVUPD   Z0, (BX)
+	VMOVUPD   Z1, 64(BX)
+	VMOVUPD.Z (CX)(DX*1), K1, Z0
+	VMOVUPD.Z 64(CX)(DX*1), K2, Z1
+	VMOVUPD   Z0, (BX)(SI*1)
+	VMOVUPD   Z1, 64(BX)(SI*1)
+	VMOVUPD.Z (CX)(DX*2), K1, Z0
+	VMOVUPD.Z 64(CX)(DX*2), K2, Z1
+	VMOVUPD   Z0, (BX)(SI*2)
+	VMOVUPD   Z1, 64(BX)(SI*2)
+	VMOVUPD.Z (CX)(R9*1), K1, Z0
+	VMOVUPD.Z 64(CX)(R9*1), K2, Z1
+	VMOVUPD   Z0, (BX)(R10*1)
+	VMOVUPD   Z1, 64(BX)(R10*1)
+	ADDQ      SI, CX
+	ADDQ      R8, BX
+	DECQ      DI
+	JNZ       four
+	VZEROUPPER
+	RET
+
+one:
+	VMOVUPD.Z (CX), K1, Z0
+	VMOVUPD.Z 64(CX), K2, Z1
+	VMOVUPD   Z0, (BX)
+	VMOVUPD   Z1, 64(BX)
+	ADDQ      SI, CX
+	ADDQ      R8, BX
+	DECQ      DI
+	JNZ       one
+	VZEROUPPER
+	RET
+
 // func panels32avx2x1(k int, src *float32, ld int, dst *float32, pitch int, count int, step int, mask uint32)
 // Requires: AVX, AVX2
 TEXT ·panels32avx2x1(SB), NOSPLIT, $0-60

@@ -25,6 +25,8 @@ func gemm() {
 	transpose64avx512()
 	transpose32avx2()
 	transpose64avx2()
+	shape{4, 64}.panels(2)
+	shape{8, 64}.panels(2)
 	shape{4, 32}.panels(1)
 	shape{4, 32}.panels(2)
 	shape{8, 32}.panels(2)
@@ -498,8 +500,19 @@ func (s shape) panels(vectors int) {
 		fmt.Sprintf("func(k int, src *%[1]s, ld int, dst *%[1]s, pitch, count, step int, mask uint32)", s.elem()),
 		"k", "src", "ld", "dst", "pitch", "count", "step")
 	k, src, ld, dst, pitch, count, step := r[0], r[1], r[2], r[3], r[4], r[5], r[6]
-	bits, ms := Load(Param("mask"), GP32()), s.news(vectors)
-	each(ms, func(j int) { s.expand(bits, j, ms[j]) })
+	bits, ms := Load(Param("mask"), GP32()), make([]Op, vectors)
+	for j := range ms {
+		if s.bytes == 64 {
+			k := K()
+			KMOVW(bits, k)
+			SHRL(U8(uint8(s.lanes())), bits)
+			ms[j] = k
+		} else {
+			v := s.new()
+			s.expand(bits, j, v)
+			ms[j] = v
+		}
+	}
 	ld3, pitch3 := GP64(), GP64()
 	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 	LEAQ(Mem{Base: pitch, Index: pitch, Scale: 2}, pitch3)
@@ -513,7 +526,7 @@ func (s shape) panels(vectors int) {
 		}
 		for u := range rows {
 			v := s.news(vectors)
-			each(v, func(j int) { s.loadMasked(row(src, ld, ld3, u, j), ms[j], v[j]) })
+			each(v, func(j int) { s.load(row(src, ld, ld3, u, j), ms[j], v[j]) })
 			each(v, func(j int) { s.move(v[j], row(dst, pitch, pitch3, u, j)) })
 		}
 		ADDQ(pitch, src)
