@@ -44,7 +44,7 @@ const (
 	blurring = 3 << 60 // of Augment
 )
 
-func (b Batch) of(sample int) addresser { return addresser{b.Seed, uint64(b.Step), uint64(sample)} }
+func (s Sample) address() addresser { return addresser{s.Seed, uint64(s.Step), uint64(s.Place)} }
 
 func (a addresser) uniform(dst []float64) {
 	rng.Uniform(dst, a.seed, choices|a.step, a.sample)

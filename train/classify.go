@@ -47,19 +47,16 @@ func (o Classification) Task(m graph.Model, d *data.Images) (*Task, error) {
 	case s.Outputs[at].Len() != d.Classes:
 		return nil, fmt.Errorf("train: the network has %d logits, the images have %d classes", s.Outputs[at].Len(), d.Classes)
 	}
-	fill := func(in [][]float64, b Batch) error {
-		n, classes := d.Size(), d.Classes
-		for k, i := range b.Indices {
-			from := b.of(k)
-			var u [4]float64
-			from.uniform(u[:])
-			o.Augment.image(in[0][k*n:(k+1)*n], d, i, planar, from, u[:])
-			want := in[1][k*classes : (k+1)*classes]
-			for c := range want {
-				want[c] = o.Smoothing / float64(classes)
-			}
-			want[d.Labels[i]] += 1 - o.Smoothing
+	fill := func(in [][]float64, s Sample) error {
+		var u [4]float64
+		from := s.address()
+		from.uniform(u[:])
+		o.Augment.image(in[0], d, s.Index, planar, from, u[:])
+		want := in[1]
+		for c := range want {
+			want[c] = o.Smoothing / float64(d.Classes)
 		}
+		want[d.Labels[s.Index]] += 1 - o.Smoothing
 		return nil
 	}
 	return &Task{

@@ -68,30 +68,29 @@ func flowNet(s ode.Schedule, p ode.Prediction) graph.Model {
 // losses compares, on the same fresh draws, the loss of the closed form, of weights before training and of given ones.
 func losses(t testing.TB, task *train.Task, w *graph.Weights[float32]) (best, start, got float64) {
 	t.Helper()
-	const batch = 2048
+	const n = 2048
 	spec := task.Loss.Spec()
-	wide := [][]float64{make([]float64, 2*batch), make([]float64, batch), make([]float64, 2*batch)}
-	indices := make([]int, batch)
+	indices := make([]int, n)
 	for i := range indices {
 		indices[i] = i
 	}
-	require.NoError(t, task.Fill(wide, train.Batch{Seed: 99, Step: 0, Indices: indices}))
+	wide := inputs(t, task, batch{Seed: 99, Indices: indices})
 	u := make([]float64, 2)
-	for i := range batch {
+	for i := range n {
 		require.NoError(t, mixture.Predict(u, wide[0][2*i:2*i+2], spec.Schedule.At(wide[1][i]), spec.Prediction))
 		for j, v := range u {
 			r := v - wide[2][2*i+j]
-			best += r * r / (2 * batch)
+			best += r * r / (2 * n)
 		}
 	}
 	eval := func(w *graph.Weights[float32]) (mean float64) {
 		c, err := graph.NewCell(task.Loss, w)
 		require.NoError(t, err)
 		defer c.Close()
-		loss := make([]float32, batch)
-		require.NoError(t, c.Eval(batch, &graph.Values[float32]{Inputs: [][]float32{narrow(wide[0]), narrow(wide[1]), narrow(wide[2])}, Outputs: [][]float32{loss}}))
+		loss := make([]float32, n)
+		require.NoError(t, c.Eval(n, &graph.Values[float32]{Inputs: [][]float32{narrow(wide[0]), narrow(wide[1]), narrow(wide[2])}, Outputs: [][]float32{loss}}))
 		for _, v := range loss {
-			mean += float64(v) / batch
+			mean += float64(v) / n
 		}
 		return mean
 	}

@@ -15,26 +15,26 @@ import (
 )
 
 // A Task is what a [Trainer] minimises: a network whose one output is the loss of each sample, and the inputs of that
-// network, batch by batch. [Diffusion] and [Classification] make tasks; any other loss is a Task written by hand.
+// network, sample by sample. [Diffusion] and [Classification] make tasks; any other loss is a Task written by hand.
 type Task struct {
 	Loss    graph.Model
 	Samples int // that batches are made of
 
-	// Fill writes the inputs of a batch, in the order of Loss's Spec, each the samples one after the other. It must be a
-	// function of the batch and of nothing else: a resumed run relies on it.
-	Fill func(inputs [][]float64, b Batch) error
+	// Fill writes the inputs of one sample, in the order of Loss's Spec. It must be a function of the sample and of nothing
+	// else, because a resumed run relies on it; workers call it at the same time for different samples.
+	Fill func(inputs [][]float64, s Sample) error
 
 	// About is what tells this task from others, by name: it is written to checkpoints, and a run is only resumed by a
 	// task that says the same.
 	About map[string]string
 }
 
-// A Batch addresses the samples of one training step. Random numbers are functions of Seed, Step and the position in the
-// batch.
-type Batch struct {
-	Seed    uint64
-	Step    int
-	Indices []int // of the samples
+// A Sample addresses one sample of one training step. Random numbers are functions of Seed, Step and Place.
+type Sample struct {
+	Seed  uint64
+	Step  int
+	Place int // in the batch
+	Index int // among the Task's Samples
 }
 
 // target is the input that the losses of this package compare with.
@@ -152,39 +152,35 @@ type diffusion struct {
 	planar bool
 }
 
-func (f diffusion) fill(in [][]float64, b Batch) error {
-	n, classes := f.images.Size(), f.images.Classes
-	want := in[len(in)-1]
-	for k, i := range b.Indices {
-		from := b.of(k)
-		var u [6]float64 // time, dropout, shift, flip
-		from.uniform(u[:])
-		t := f.Times.At(f.spec.Schedule, u[0])
-		pt := f.spec.Schedule.At(t)
-		a, e, err := f.spec.Prediction.Of(pt)
-		if err != nil {
-			return err
-		}
-		alpha, sigma := pt.Alpha, pt.Sigma
-		if f.spec.Prediction == ode.Denoiser {
-			t, alpha, sigma = sigma/alpha, 1, sigma/alpha
-		}
-		in[1][k] = t
-		x, y := in[0][k*n:(k+1)*n], want[k*n:(k+1)*n]
-		f.Augment.image(x, f.images, i, f.planar, from, u[2:])
-		from.noise(y)
-		for j, x0 := range x {
-			eps := y[j]
-			x[j], y[j] = alpha*x0+sigma*eps, a*x0+e*eps
-		}
-		if len(in) == 4 {
-			hot := in[2][k*(classes+1) : (k+1)*(classes+1)]
-			clear(hot)
-			if u[1] < f.Dropout {
-				hot[classes] = 1
-			} else {
-				hot[f.images.Labels[i]] = 1
-			}
+func (f diffusion) fill(in [][]float64, s Sample) error {
+	var u [6]float64 // time, dropout, shift, flip
+	from := s.address()
+	from.uniform(u[:])
+	t := f.Times.At(f.spec.Schedule, u[0])
+	pt := f.spec.Schedule.At(t)
+	a, e, err := f.spec.Prediction.Of(pt)
+	if err != nil {
+		return err
+	}
+	alpha, sigma := pt.Alpha, pt.Sigma
+	if f.spec.Prediction == ode.Denoiser {
+		t, alpha, sigma = sigma/alpha, 1, sigma/alpha
+	}
+	in[1][0] = t
+	x, y := in[0], in[len(in)-1]
+	f.Augment.image(x, f.images, s.Index, f.planar, from, u[2:])
+	from.noise(y)
+	for j, x0 := range x {
+		eps := y[j]
+		x[j], y[j] = alpha*x0+sigma*eps, a*x0+e*eps
+	}
+	if len(in) == 4 {
+		hot := in[2]
+		clear(hot)
+		if u[1] < f.Dropout {
+			hot[f.images.Classes] = 1
+		} else {
+			hot[f.images.Labels[s.Index]] = 1
 		}
 	}
 	return nil

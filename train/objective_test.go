@@ -15,22 +15,36 @@ import (
 	"github.com/ebb-go/ebb/train/data"
 )
 
-// inputs fills one batch of a task.
-func inputs(t testing.TB, task *train.Task, b train.Batch) [][]float64 {
+// A batch is the samples of one step.
+type batch struct {
+	Seed    uint64
+	Step    int
+	Indices []int
+}
+
+// inputs fills one batch of a task, each input the samples one after the other.
+func inputs(t testing.TB, task *train.Task, b batch) [][]float64 {
 	t.Helper()
-	var in [][]float64
-	for _, p := range task.Loss.Spec().Inputs {
-		in = append(in, make([]float64, len(b.Indices)*p.Len()))
+	ports := task.Loss.Spec().Inputs
+	all := make([][]float64, len(ports))
+	for place, index := range b.Indices {
+		one := make([][]float64, len(ports))
+		for k, p := range ports {
+			one[k] = make([]float64, p.Len())
+		}
+		require.NoError(t, task.Fill(one, train.Sample{Seed: b.Seed, Step: b.Step, Place: place, Index: index}))
+		for k := range ports {
+			all[k] = append(all[k], one[k]...)
+		}
 	}
-	require.NoError(t, task.Fill(in, b))
-	return in
+	return all
 }
 
 // A batch holds what the formulas say, for every schedule and prediction: from x_t and the target, read as what the
 // prediction means, come back the image and one and the same noise.
 func TestBatchHoldsImageAndNoise(t *testing.T) {
 	d := clusters(t, 50)
-	batch := train.Batch{Seed: 7, Step: 3, Indices: []int{4, 49, 0, 4}}
+	batch := batch{Seed: 7, Step: 3, Indices: []int{4, 49, 0, 4}}
 	for _, s := range []ode.Schedule{ode.Flow{}, ode.VPLinear{}, ode.VPCosine{}, ode.EDM{}} {
 		for _, p := range []ode.Prediction{ode.Noise, ode.Data, ode.Velocity, ode.FlowVelocity, ode.Score, ode.Denoiser} {
 			if _, flow := s.(ode.Flow); flow && (p == ode.Score || p == ode.Denoiser) {
@@ -68,7 +82,7 @@ func TestDrawsDiffer(t *testing.T) {
 	task, err := train.Diffusion{}.Task(flowNet(ode.Flow{}, ode.FlowVelocity), d)
 	require.NoError(t, err)
 	seen := map[float64]bool{}
-	for _, b := range []train.Batch{{Seed: 1, Step: 0}, {Seed: 1, Step: 1}, {Seed: 2, Step: 0}} {
+	for _, b := range []batch{{Seed: 1, Step: 0}, {Seed: 1, Step: 1}, {Seed: 2, Step: 0}} {
 		b.Indices = []int{5, 5, 5}
 		in := inputs(t, task, b)
 		require.Equal(t, in, inputs(t, task, b), "a batch is a function of its address")
@@ -99,7 +113,7 @@ func TestLabelsAreOneHotAndDropped(t *testing.T) {
 	for i := range indices {
 		indices[i] = i % d.N
 	}
-	in := inputs(t, task, train.Batch{Seed: 1, Indices: indices})
+	in := inputs(t, task, batch{Seed: 1, Indices: indices})
 	dropped := 0
 	for k, i := range indices {
 		hot := in[2][3*k : 3*k+3]
@@ -141,14 +155,14 @@ func TestImagesReachTheNetworkInItsLayout(t *testing.T) {
 	for _, shape := range [][]int{{40}, {4, 5, 2}} {
 		task, err := train.Classification{}.Task(judge(shape...), d)
 		require.NoError(t, err)
-		in := inputs(t, task, train.Batch{Indices: []int{0}})
+		in := inputs(t, task, batch{Indices: []int{0}})
 		for i, v := range in[0] {
 			require.Equal(t, float64(i), v)
 		}
 	}
 	task, err := train.Classification{}.Task(judge(2, 4, 5), d)
 	require.NoError(t, err)
-	in := inputs(t, task, train.Batch{Indices: []int{0}})
+	in := inputs(t, task, batch{Indices: []int{0}})
 	for i, v := range in[0] {
 		require.Equal(t, float64(i%20*2+i/20), v)
 	}
@@ -161,7 +175,7 @@ func TestShifts(t *testing.T) {
 	require.NoError(t, err)
 	count := map[[2]int]int{}
 	const n = 9000
-	in := inputs(t, task, train.Batch{Indices: make([]int, n)})
+	in := inputs(t, task, batch{Indices: make([]int, n)})
 	for k := range n {
 		x := in[0][40*k : 40*k+40]
 		at := func(y, x, c int) float64 { return float64((min(max(y, 0), 3)*5+min(max(x, 0), 4))*2 + c) }
@@ -182,7 +196,7 @@ func TestShifts(t *testing.T) {
 
 	task, err = train.Classification{Augment: train.Augment{Shift: 1, Share: 0.2}}.Task(judge(40), d)
 	require.NoError(t, err)
-	in = inputs(t, task, train.Batch{Indices: make([]int, n)})
+	in = inputs(t, task, batch{Indices: make([]int, n)})
 	still := 0
 	for k := range n {
 		if in[0][40*k+12] == 12 && in[0][40*k] == 0 {
@@ -199,7 +213,7 @@ func TestFlips(t *testing.T) {
 	for _, shift := range []int{0, 1} {
 		task, err := train.Classification{Augment: train.Augment{Flip: true, Shift: shift}}.Task(judge(40), d)
 		require.NoError(t, err)
-		in := inputs(t, task, train.Batch{Indices: make([]int, n)})
+		in := inputs(t, task, batch{Indices: make([]int, n)})
 		flipped := 0
 		for k := range n {
 			x := in[0][40*k : 40*k+40]
@@ -221,7 +235,7 @@ func TestNoiseIsAdded(t *testing.T) {
 	task, err := train.Classification{Augment: train.Augment{Noise: 0.5}}.Task(judge(2, 4, 5), d)
 	require.NoError(t, err)
 	const n = 500
-	in := inputs(t, task, train.Batch{Indices: make([]int, n)})
+	in := inputs(t, task, batch{Indices: make([]int, n)})
 	mean, square := 0.0, 0.0
 	for i, v := range in[0] {
 		r := v - float64(i%40%20*2+i%40/20)
@@ -235,7 +249,7 @@ func TestNoiseIsAdded(t *testing.T) {
 func TestSmoothing(t *testing.T) {
 	task, err := train.Classification{Smoothing: 0.3}.Task(judge(40), picture())
 	require.NoError(t, err)
-	require.InDeltaSlice(t, []float64{0.1, 0.8, 0.1}, inputs(t, task, train.Batch{Indices: []int{0}})[1], 1e-15)
+	require.InDeltaSlice(t, []float64{0.1, 0.8, 0.1}, inputs(t, task, batch{Indices: []int{0}})[1], 1e-15)
 }
 
 // The gradient of the mean loss of a batch agrees with finite differences in every weight and input, for both losses.
@@ -257,7 +271,7 @@ func TestLossGradients(t *testing.T) {
 			c, err := graph.NewCell(row.task.Loss, w)
 			require.NoError(t, err)
 			defer c.Close()
-			v := &graph.Values[float64]{Inputs: inputs(t, row.task, train.Batch{Seed: 1, Indices: row.indices}), Outputs: [][]float64{make([]float64, n)}}
+			v := &graph.Values[float64]{Inputs: inputs(t, row.task, batch{Seed: 1, Indices: row.indices}), Outputs: [][]float64{make([]float64, n)}}
 			if name == "cross-entropy" {
 				for i := range v.Inputs[0] {
 					v.Inputs[0][i] /= 40

@@ -35,10 +35,8 @@ func quadratic(list []graph.Weight) (*Task, func(step int) []float64) {
 			return []*graph.Node{b.MeanSquare(in.Input("x"), b.Expand(b.Concat(1, flat...), 0, in.Batch()))}
 		}},
 		Samples: 10,
-		Fill: func(in [][]float64, b Batch) error {
-			for k := range b.Indices {
-				copy(in[0][k*n:], x(b.Step))
-			}
+		Fill: func(in [][]float64, s Sample) error {
+			copy(in[0], x(s.Step))
 			return nil
 		},
 	}, x

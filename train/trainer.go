@@ -65,8 +65,10 @@ type Trainer[T graph.Float] struct {
 	batches *data.Batches
 	steps   int // done
 
-	wide    [][]float64 // inputs as filled
-	shared  bool        // T is float64, and values.Inputs has the storage of wide
+	wide    [][][]float64 // inputs as filled, sample by sample
+	shared  bool          // T is float64, and values.Inputs has the storage of wide
+	indices []int         // of the present batch
+	faults  []error       // of filling it
 	values  graph.Values[T]
 	grads   graph.Values[T]
 	list    []graph.Weight
@@ -85,6 +87,7 @@ type Trainer[T graph.Float] struct {
 	present []T            // the weight that is being updated,
 	from    int            // and its first piece
 	fault   error          // of an update
+	fill    func(worker, i int)
 	clear   func(worker, i int)
 	square  func(worker, i int)
 	move    func(worker, i int)
@@ -129,13 +132,18 @@ func New[T graph.Float](task *Task, w *graph.Weights[T], c Config) (*Trainer[T],
 	}
 	t := &Trainer[T]{task: task, config: c, weights: w, cell: cell, batches: batches, list: s.Weights,
 		m: map[string][]T{}, v: map[string][]T{}, average: map[string][]T{}, decay: map[string]float64{}}
+	t.wide, t.faults = make([][][]float64, c.Batch), make([]error, c.Batch)
 	for _, p := range s.Inputs {
-		wide := make([]float64, c.Batch*p.Len())
+		n := p.Len()
+		wide := make([]float64, c.Batch*n)
 		in, shared := any(wide).([]T)
 		if t.shared = shared; !shared {
 			in = make([]T, len(wide))
 		}
-		t.wide, t.values.Inputs = append(t.wide, wide), append(t.values.Inputs, in)
+		t.values.Inputs = append(t.values.Inputs, in)
+		for i := range t.wide {
+			t.wide[i] = append(t.wide[i], wide[i*n:(i+1)*n:(i+1)*n])
+		}
 	}
 	t.values.Outputs = [][]T{make([]T, c.Batch)}
 	t.grads.Outputs = [][]T{make([]T, c.Batch)}
@@ -159,7 +167,7 @@ func New[T graph.Float](task *Task, w *graph.Weights[T], c Config) (*Trainer[T],
 		}
 	}
 	t.squares = make([]float64, len(t.pieces))
-	t.update, t.clear, t.square, t.move = t.optimize, t.clearPiece, t.squarePiece, t.movePiece
+	t.update, t.fill, t.clear, t.square, t.move = t.optimize, t.fillSample, t.clearPiece, t.squarePiece, t.movePiece
 	t.about = t.describe()
 	return t, nil
 }
@@ -281,20 +289,31 @@ func (t *Trainer[T]) squarePiece(_, i int) {
 	t.squares[i] = kernels.Dot(g, g)
 }
 
+// fillSample makes the inputs of one sample of the batch.
+func (t *Trainer[T]) fillSample(_, i int) {
+	s := Sample{Seed: t.config.Seed, Step: t.steps, Place: i, Index: t.indices[i]}
+	if t.faults[i] = t.task.Fill(t.wide[i], s); t.faults[i] != nil || t.shared {
+		return
+	}
+	for k, wide := range t.wide[i] {
+		in := t.values.Inputs[k][i*len(wide):]
+		for j, v := range wide {
+			in[j] = T(v)
+		}
+	}
+}
+
 func (t *Trainer[T]) step() error {
-	indices, err := t.batches.At(t.steps)
-	if err != nil {
+	var err error
+	if t.indices, err = t.batches.At(t.steps); err != nil {
 		return err
 	}
-	if err := t.task.Fill(t.wide, Batch{Seed: t.config.Seed, Step: t.steps, Indices: indices}); err != nil {
+	if err := t.cell.Share("inputs", t.config.Batch, t.fill); err != nil {
 		return fmt.Errorf("train: step %d: %w", t.steps, err)
 	}
-	for i, wide := range t.wide {
-		if t.shared {
-			break
-		}
-		for j, v := range wide {
-			t.values.Inputs[i][j] = T(v)
+	for i, err := range t.faults {
+		if err != nil {
+			return fmt.Errorf("train: step %d: sample %d: %w", t.steps, t.indices[i], err)
 		}
 	}
 	if err := t.cell.Share("gradients to zero", len(t.pieces), t.clear); err != nil {
@@ -308,7 +327,7 @@ func (t *Trainer[T]) step() error {
 		return fmt.Errorf("train: step %d: %w", t.steps, err)
 	}
 	if !finite(t.loss) || !finite(t.norm) {
-		return t.bad(indices)
+		return t.bad()
 	}
 	o := t.config.Optimizer
 	t.params = kernels.AdamWParams{
@@ -342,11 +361,11 @@ func (t *Trainer[T]) movePiece(_, i int) {
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // bad finds what is not finite.
-func (t *Trainer[T]) bad(indices []int) error {
-	e := &NumericError{Step: t.steps, Indices: slices.Clone(indices), Quantity: "norm of the gradient", Value: t.norm}
+func (t *Trainer[T]) bad() error {
+	e := &NumericError{Step: t.steps, Indices: slices.Clone(t.indices), Quantity: "norm of the gradient", Value: t.norm}
 	for i, v := range t.values.Outputs[0] {
 		if !finite(float64(v)) {
-			e.Quantity, e.Value = fmt.Sprintf("loss of sample %d", indices[i]), float64(v)
+			e.Quantity, e.Value = fmt.Sprintf("loss of sample %d", t.indices[i]), float64(v)
 			return e
 		}
 	}

@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ebb-go/ebb/graph"
@@ -220,12 +222,10 @@ func TestNumericErrors(t *testing.T) {
 				return []*graph.Node{b.Reshape(b.Map(row.f, b.Mul(w, in.Input("x"))), n)}
 			}},
 			Samples: d.N,
-			Fill: func(in [][]float64, b train.Batch) error {
-				for k := range in[0] {
-					in[0][k] = 1
-				}
-				if b.Step == 3 {
-					in[0][2] = row.value
+			Fill: func(in [][]float64, s train.Sample) error {
+				in[0][0] = 1
+				if s.Step == 3 && s.Place == 2 {
+					in[0][0] = row.value
 				}
 				return nil
 			},
@@ -247,20 +247,22 @@ func TestNumericErrors(t *testing.T) {
 	}
 }
 
-// A Task is told the seed, the step and the samples, of which an epoch holds each once.
-func TestBatchesReachTheTask(t *testing.T) {
+// A Task is told the seed, the step and the sample, of which an epoch holds each once, and has room for just that.
+func TestSamplesReachTheTask(t *testing.T) {
 	task, err := train.Diffusion{}.Task(flowNet(ode.Flow{}, ode.FlowVelocity), clusters(t, 8))
 	require.NoError(t, err)
-	inside, step, seen := task.Fill, 0, map[int]int{}
-	task.Fill = func(in [][]float64, b train.Batch) error {
-		require.Equal(t, uint64(77), b.Seed)
-		require.Equal(t, step, b.Step)
-		require.Len(t, b.Indices, 2)
-		for _, i := range b.Indices {
-			seen[i]++
+	var mu sync.Mutex
+	inside, seen, places := task.Fill, map[int]int{}, map[train.Sample]bool{}
+	task.Fill = func(in [][]float64, s train.Sample) error {
+		mu.Lock()
+		defer mu.Unlock()
+		assert.Equal(t, uint64(77), s.Seed)
+		for k, p := range task.Loss.Spec().Inputs {
+			assert.Equal(t, p.Len(), cap(in[k]))
 		}
-		step++
-		return inside(in, b)
+		seen[s.Index]++
+		places[train.Sample{Step: s.Step, Place: s.Place}] = true
+		return inside(in, s)
 	}
 	w, err := graph.NewWeights[float32](task.Loss.Spec().Weights, 1)
 	require.NoError(t, err)
@@ -272,6 +274,10 @@ func TestBatchesReachTheTask(t *testing.T) {
 	for i, n := range seen {
 		require.Equal(t, 3, n, "sample %d", i)
 	}
+	require.Len(t, places, 24)
+	for s := range places {
+		require.True(t, s.Step < 12 && s.Place < 2, s)
+	}
 }
 
 func TestFillErrorsStopTheRun(t *testing.T) {
@@ -279,7 +285,12 @@ func TestFillErrorsStopTheRun(t *testing.T) {
 	d := clusters(t, 8)
 	task, err := train.Diffusion{}.Task(flowNet(ode.Flow{}, ode.FlowVelocity), d)
 	require.NoError(t, err)
-	task.Fill = func([][]float64, train.Batch) error { return broken }
+	task.Fill = func(_ [][]float64, s train.Sample) error {
+		if s.Place < 3 {
+			return nil
+		}
+		return broken
+	}
 	w, err := graph.NewWeights[float32](task.Loss.Spec().Weights, 1)
 	require.NoError(t, err)
 	tr, err := train.New(task, w, train.Config{Steps: 10, Batch: 5})
@@ -287,7 +298,8 @@ func TestFillErrorsStopTheRun(t *testing.T) {
 	defer tr.Close()
 	err = tr.Run(context.Background(), 1)
 	require.ErrorIs(t, err, broken)
-	require.ErrorContains(t, err, "train: step 0: ")
+	require.ErrorContains(t, err, "train: step 0: sample ")
+	require.Equal(t, 1, strings.Count(err.Error(), "no disk"), "said once")
 	require.ErrorContains(t, tr.Run(context.Background(), -1), "Run of -1 steps")
 }
 
@@ -319,11 +331,11 @@ func TestConfigErrors(t *testing.T) {
 		_, err := newTrainer(change)
 		require.ErrorContains(t, err, want)
 	}
-	for _, task := range []*train.Task{nil, {}, {Loss: flowNet(ode.Flow{}, ode.Noise), Fill: func([][]float64, train.Batch) error { return nil }}} {
+	for _, task := range []*train.Task{nil, {}, {Loss: flowNet(ode.Flow{}, ode.Noise), Fill: func([][]float64, train.Sample) error { return nil }}} {
 		_, err := train.New(task, &graph.Weights[float32]{}, train.Config{Steps: 1, Batch: 1})
 		require.ErrorContains(t, err, "a Task needs Loss, Fill and at least one of Samples")
 	}
-	_, err := train.New(&train.Task{Loss: flowNet(ode.Flow{}, ode.Noise), Samples: 1, Fill: func([][]float64, train.Batch) error { return nil }},
+	_, err := train.New(&train.Task{Loss: flowNet(ode.Flow{}, ode.Noise), Samples: 1, Fill: func([][]float64, train.Sample) error { return nil }},
 		&graph.Weights[float32]{}, train.Config{Steps: 1, Batch: 1})
 	require.ErrorContains(t, err, "one number a sample")
 }
