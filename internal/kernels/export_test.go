@@ -1,12 +1,24 @@
 package kernels
 
 // Paths lists what this CPU can run, the least first.
-func Paths() []string { return []string{"go", "avx2", "avx512"}[:best()+1] }
+func Paths() (names []string) {
+	for _, p := range paths() {
+		names = append(names, pathNames[p])
+	}
+	return names
+}
+
+func paths() []path {
+	if best() == pathNEON {
+		return []path{pathGo, pathNEON}
+	}
+	return []path{pathGo, pathAVX2, pathAVX512}[:best()+1]
+}
 
 // Force runs f on the named path.
 func Force(name string, f func()) {
 	defer func(p path) { active = p }(active)
-	for p := range best() + 1 {
+	for _, p := range paths() {
 		if active = p; Path() == name {
 			f()
 			return

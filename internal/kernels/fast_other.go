@@ -2,14 +2,6 @@
 
 package kernels
 
-func gemmFast[T Float](_, _ bool, _, _, _ int, _ []T, _ int, _ []T, _ int, _ []T, _ int, _ []T, _ int, _ []T) bool {
-	return false
-}
-
-func gemmPackedSize[T Float](_, _ int) int                        { return 0 }
-func gemmPack[T Float](_ []T, _ bool, _, _ int, _ []T, _ int)     {}
-func gemmFastScratch[T Float](_, _ bool, _, _, _ int) (int, bool) { return 0, false }
-
 func unaryFast[T Float](unary, []T, []T) bool                            { return false }
 func binaryFast[T Float](binary, []T, []T, []T) bool                     { return false }
 func scalarFast[T Float](scalar, []T, T, []T) bool                       { return false }
@@ -24,7 +16,3 @@ func logSumExpFast[T Float]([]T) (T, T, bool)                            { retur
 func normalizeFast[T Float](_, _ []T, _, _ int, _ T, _ bool, _ []T) bool { return false }
 func normalizeGradFast[T Float](_, _, _ []T, _, _ int, _ T, _ bool) bool { return false }
 func gateFast[T Float](gating, []T, []T, []T, []T, []T) bool             { return false }
-
-func attentionFastScratch[T Float](Heads) (int, bool)                  { return 0, false }
-func attentionFast[T Float](_ Heads, _, _ []T, _ T, _ []T) bool        { return false }
-func attentionGradFast[T Float](_ Heads, _, _, _ []T, _ T, _ []T) bool { return false }

@@ -5,20 +5,23 @@ import "unsafe"
 // Float is the element type of every kernel.
 type Float interface{ float32 | float64 }
 
-// path is a family of kernels; a later one needs more of the CPU.
+// path is a family of kernels; of those of one kind of CPU a later one needs more of it.
 type path uint8
 
 const (
 	pathGo path = iota
 	pathAVX2
 	pathAVX512
+	pathNEON
 )
 
 // active is what this CPU runs. Only this package's tests assign to it.
 var active = best()
 
-// Path names the kernels in use: "avx512", "avx2" or "go".
-func Path() string { return [...]string{"go", "avx2", "avx512"}[active] }
+// Path names the kernels in use: "avx512", "avx2", "neon" or "go".
+func Path() string { return pathNames[active] }
+
+var pathNames = [...]string{"go", "avx2", "avx512", "neon"}
 
 func is32[T Float]() bool {
 	var zero T

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/ebb-go/ebb/internal/kernels/gen/series"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 )
@@ -22,15 +23,18 @@ func elementwise() {
 		s.mapping("exp", u(4, 3, 4), "", []string{"x"}, s.loadExp, func(_ vec, x [][]vec) { s.exp(x[0]) })
 		s.mapping("tanh", u(3, 2, 3), "", []string{"x"}, s.loadTanh, func(_ vec, x [][]vec) { s.tanh(x[0]) })
 		s.mapping("sigmoid", u(4, 2, 3), "", []string{"x"}, s.loadSigmoid, func(_ vec, x [][]vec) { s.sigmoid(x[0]) })
-		s.mapping("silu", u(3, 3, 3), "", []string{"x"}, func() { s.loadGate(op.over); s.consts(-log2e) },
+		s.mapping("silu", u(3, 3, 3), "", []string{"x"}, func() { s.loadGate(op.Over); s.consts(-log2e) },
 			func(_ vec, x [][]vec) { s.gate(x[0], s.siluArg(x[0])) })
-		s.mapping("gelu", u(3, 2, 3), "", []string{"x"}, func() { s.loadGate(op.over); s.consts(gelu1, gelu3) },
+		s.mapping("gelu", u(3, 2, 3), "", []string{"x"}, func() { s.loadGate(op.Over); s.consts(series.GELU1, series.GELU3) },
 			func(_ vec, x [][]vec) { t, _ := s.geluArg(x[0]); s.gate(x[0], t) })
 		s.mapping("siluGrad", u(2, 1, 2), "", []string{"x", "grad"},
-			func() { s.loadGate(op.finite); s.consts(-op.finite, -log2e, math.Ln2) },
+			func() { s.loadGate(op.Finite); s.consts(-op.Finite, -log2e, math.Ln2) },
 			func(_ vec, x [][]vec) { s.siluGrad(x[0], x[1]) })
 		s.mapping("geluGrad", u(2, 1, 2), "", []string{"x", "grad"},
-			func() { s.loadGate(op.finite); s.consts(flat, -flat, gelu1, gelu3, 3*gelu3, math.Ln2) },
+			func() {
+				s.loadGate(op.Finite)
+				s.consts(series.Flat, -series.Flat, series.GELU1, series.GELU3, 3*series.GELU3, math.Ln2)
+			},
 			func(_ vec, x [][]vec) { s.geluGrad(x[0], x[1]) })
 
 		s.mapping("add", 4, "", []string{"a", "b"}, nil, func(_ vec, x [][]vec) {

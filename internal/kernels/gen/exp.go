@@ -3,62 +3,14 @@ package main
 import (
 	"math"
 
+	"github.com/ebb-go/ebb/internal/kernels/gen/series"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 )
 
-// series holds what exponentials need at one width. Polynomials are given from the highest degree down.
-type series struct {
-	hi, lo       float64   // ln 2 = hi + lo, hi short enough for n·hi to be exact
-	low, high    float64   // e^x is 0 and infinite beyond these
-	over, finite float64   // 2^over is infinite and 2^−over zero; 2^finite and its inverse are neither
-	one          float64   // tanh is ±1 from here on
-	e            []float64 // e^r, |r| ≤ ln2/2
-	two          []float64 // 2^f, |f| ≤ 1/2
-	m1           []float64 // (e^r − 1 − r)/r²
-}
+func (s shape) series() *series.Series { return pick(s, &series.Single, &series.Double) }
 
-// single has minimax polynomials of relative error, their coefficients rounded one after the other.
-var single = series{
-	hi: 0x1.62e4p-1, lo: 0x1.7f7d1cp-20, low: -105, high: 89, over: 150, finite: 120, one: 9.2,
-	e:   []float64{0x1.6a5056p-10, 0x1.123974p-7, 0x1.5558acp-5, 0x1.555492p-3, 0x1.fffffcp-2, 1, 1},
-	two: []float64{0x1.416b5ap-13, 0x1.5f083p-10, 0x1.3b2dep-7, 0x1.c6af7cp-5, 0x1.ebfbdcp-3, 0x1.62e43p-1, 1},
-	m1:  []float64{0x1.9e0812p-13, 0x1.6d4388p-10, 0x1.111308p-7, 0x1.5554fp-5, 0x1.555554p-3, 0.5},
-}
-
-// double has Taylor polynomials to degree 13: the next term is 4e-18 of the sum.
-var double = series{
-	hi: 6.93147180369123816490e-01, lo: 1.90821492927058770002e-10, low: -746, high: 710, over: 1100, finite: 1000, one: 19.5,
-	e: taylor(0, 1), two: taylor(0, math.Ln2), m1: taylor(2, 1),
-}
-
-// taylor returns the coefficients base^i/i! for i from 13 down to from.
-func taylor(from int, base float64) (c []float64) {
-	for i := 13; i >= from; i-- {
-		v := 1.0
-		for j := 1; j <= i; j++ {
-			v *= base / float64(j)
-		}
-		c = append(c, v)
-	}
-	return c
-}
-
-func (s shape) series() *series {
-	if s.size == 8 {
-		return &double
-	}
-	return &single
-}
-
-const (
-	log2e = math.Log2E
-	// gelu(x) = x / (1 + 2^(x·(gelu1 + gelu3·x²)))
-	gelu1 = -2 * 0.79788456080286535587989211986876 * log2e
-	gelu3 = gelu1 * 0.044715
-	// beyond ±flat, gelu′ is 0 or 1
-	flat = 30
-)
+const log2e = math.Log2E
 
 // Each helper writes one instruction for all its vectors before the next, so that their chains overlap.
 
@@ -128,33 +80,33 @@ func (s shape) reduce(x []vec) []vec {
 	n := s.news(len(x))
 	each(x, func(i int) { s.mul(s.c(log2e), x[i], n[i]) })
 	each(x, func(i int) { s.round(n[i], n[i]) })
-	each(x, func(i int) { s.fnma231(s.c(s.series().hi), n[i], x[i]) })
-	each(x, func(i int) { s.fnma231(s.c(s.series().lo), n[i], x[i]) })
+	each(x, func(i int) { s.fnma231(s.c(s.series().Hi), n[i], x[i]) })
+	each(x, func(i int) { s.fnma231(s.c(s.series().Lo), n[i], x[i]) })
 	return n
 }
 
-func (s shape) loadReduce() { s.consts(log2e, s.series().hi, s.series().lo) }
+func (s shape) loadReduce() { s.consts(log2e, s.series().Hi, s.series().Lo) }
 
 // exp: x = e^x
 func (s shape) exp(x []vec) {
-	s.within(x, s.series().low, s.series().high)
+	s.within(x, s.series().Low, s.series().High)
 	n := s.reduce(x)
-	p := s.horner(s.series().e, x)
+	p := s.horner(s.series().E, x)
 	s.scale(n, p, x)
 }
 
 func (s shape) loadExp() {
-	s.consts(s.series().low, s.series().high)
+	s.consts(s.series().Low, s.series().High)
 	s.loadReduce()
-	s.consts(s.series().e...)
+	s.consts(s.series().E...)
 }
 
 // tanh: x = E/(E+2) with E = e^(2x) − 1 = 2^n·(e^r − 1) + 2^n − 1, which cancels nowhere.
 func (s shape) tanh(x []vec) {
-	s.within(x, -s.series().one, s.series().one)
+	s.within(x, -s.series().One, s.series().One)
 	each(x, func(i int) { s.add(x[i], x[i], x[i]) })
 	n := s.reduce(x)
-	p, w := s.horner(s.series().m1, x), s.news(len(x))
+	p, w := s.horner(s.series().M1, x), s.news(len(x))
 	each(x, func(i int) { s.mul(x[i], x[i], w[i]) })
 	each(x, func(i int) { s.fma213(x[i], w[i], p[i]) })
 	if s.bytes == 64 {
@@ -169,9 +121,9 @@ func (s shape) tanh(x []vec) {
 }
 
 func (s shape) loadTanh() {
-	s.consts(-s.series().one, s.series().one, 1, 2)
+	s.consts(-s.series().One, s.series().One, 1, 2)
 	s.loadReduce()
-	s.consts(s.series().m1...)
+	s.consts(s.series().M1...)
 }
 
 // sigmoid: x = (x < 0 ? e : 1)/(1 + e) with e = e^−|x|, so that the tail underflows gradually.
@@ -218,7 +170,7 @@ func (s shape) exp2(t []vec, low, high, less float64) {
 	}
 	each(t, func(i int) { s.round(t[i], n[i]) })
 	each(t, func(i int) { s.sub(n[i], t[i], t[i]) })
-	p := s.horner(s.series().two, t)
+	p := s.horner(s.series().Two, t)
 	if s.bytes == 64 {
 		s.scale(n, p, t)
 		return
@@ -239,7 +191,7 @@ func (s shape) logistic(t []vec) []vec {
 // gate: x = x / (1 + 2^t)
 func (s shape) gate(x, t []vec) {
 	if s.bytes == 64 {
-		s.exp2(t, -s.series().over, s.series().over, 0)
+		s.exp2(t, -s.series().Over, s.series().Over, 0)
 	} else { // twice 2^(t − 1), so that a large t is infinite only where 2^t is
 		s.exp2(t, -pick(s, 125., 1021.), pick(s, 129., 1025.), 1)
 		each(t, func(i int) { s.add(t[i], t[i], t[i]) })
@@ -248,12 +200,12 @@ func (s shape) gate(x, t []vec) {
 	each(x, func(i int) { s.mul(d[i], x[i], x[i]) })
 }
 
-// geluArg returns t = x·(gelu1 + gelu3·w) and w = x².
+// geluArg returns t = x·(series.GELU1 + series.GELU3·w) and w = x².
 func (s shape) geluArg(x []vec) (t, w []vec) {
 	t, w = s.news(len(x)), s.news(len(x))
 	each(x, func(i int) { s.mul(x[i], x[i], w[i]) })
-	each(x, func(i int) { s.move(s.c(gelu1), t[i]) })
-	each(x, func(i int) { s.fma231(s.c(gelu3), w[i], t[i]) })
+	each(x, func(i int) { s.move(s.c(series.GELU1), t[i]) })
+	each(x, func(i int) { s.fma231(s.c(series.GELU3), w[i], t[i]) })
 	each(x, func(i int) { s.mul(x[i], t[i], t[i]) })
 	return t, w
 }
@@ -266,12 +218,12 @@ func (s shape) siluArg(x []vec) []vec {
 
 func (s shape) loadGate(limit float64) {
 	s.consts(limit, 1)
-	s.consts(s.series().two...)
+	s.consts(s.series().Two...)
 }
 
 // gateGrad: x = g·d·(1 − (1−d)·u) where d = 1/(1 + 2^t) and u = −x·ln2·t′; 1−d is taken as 2^t·d, so that nothing cancels.
 func (s shape) gateGrad(x, g, t, u []vec) {
-	s.exp2(t, -s.series().finite, s.series().finite, 0)
+	s.exp2(t, -s.series().Finite, s.series().Finite, 0)
 	d := s.logistic(t)
 	each(x, func(i int) { s.mul(t[i], d[i], t[i]) })
 	each(x, func(i int) { s.fnma213(s.c(1), t[i], u[i]) })
@@ -282,17 +234,17 @@ func (s shape) gateGrad(x, g, t, u []vec) {
 func (s shape) fnma213(o ...Op) { pick(s, VFNMADD213PS, VFNMADD213PD)(o...) } // o2 = o0 − o1·o2
 
 func (s shape) geluGrad(x, g []vec) {
-	s.within(x, -flat, flat)
+	s.within(x, -series.Flat, series.Flat)
 	t, w := s.geluArg(x)
-	g3 := s.reg(3 * gelu3)
-	each(x, func(i int) { s.fma213(s.c(gelu1), g3, w[i]) })
+	g3 := s.reg(3 * series.GELU3)
+	each(x, func(i int) { s.fma213(s.c(series.GELU1), g3, w[i]) })
 	each(x, func(i int) { s.mul(x[i], w[i], w[i]) })
-	each(x, func(i int) { s.mul(s.c(math.Ln2), w[i], w[i]) }) // gelu1 and gelu3 carry log2e
+	each(x, func(i int) { s.mul(s.c(math.Ln2), w[i], w[i]) }) // series.GELU1 and series.GELU3 carry log2e
 	s.gateGrad(x, g, t, w)
 }
 
 func (s shape) siluGrad(x, g []vec) {
-	s.within(x, -s.series().finite, s.series().finite) // for the infinities
+	s.within(x, -s.series().Finite, s.series().Finite) // for the infinities
 	t, u := s.siluArg(x), s.news(len(x))
 	each(x, func(i int) { s.mul(s.c(math.Ln2), t[i], u[i]) })
 	s.gateGrad(x, g, t, u)

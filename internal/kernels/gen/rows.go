@@ -419,7 +419,7 @@ func (s shape) softmaxColumns() {
 		each(t, func(i int) { s.max(t[i], low, t[i]) }) // keeps a NaN
 		each(t, func(i int) { s.round(t[i], n[i]) })
 		each(t, func(i int) { s.sub(n[i], t[i], t[i]) })
-		cs := s.series().two
+		cs := s.series().Two
 		first, second := s.reg(cs[0]), s.reg(cs[1])
 		each(t, func(i int) { s.move(second, p[i]) })
 		each(t, func(i int) { s.fma231(first, t[i], p[i]) })
