@@ -92,7 +92,7 @@ func TestStrideOfSoftmaxRows(t *testing.T) {
 func testSoftmaxStride[T kernels.Float](t *testing.T) {
 	const rows, between = 5, 7
 	r := rand.New(rand.NewPCG(13, 14))
-	for _, cols := range []int{1, 16, 17, 49, 64, 65, 200} {
+	for _, cols := range []int{1, 16, 17, 32, 48, 49, 64, 65, 200} {
 		ld := cols + between
 		x, g := noise(r, make([]T, rows*cols)), noise(r, make([]T, rows*cols))
 		wide, slope := make([]T, rows*ld-between), make([]T, rows*ld-between)
@@ -303,7 +303,7 @@ func TestRowFunctionsAtTheEdges(t *testing.T) {
 
 func testRowEdges[T kernels.Float](t *testing.T) {
 	inf, nan := T(math.Inf(1)), T(math.NaN())
-	for _, cols := range []int{3, 49, 100} {
+	for _, cols := range []int{3, 32, 48, 49, 100} {
 		x, y, one := make([]T, 2*cols), make([]T, 2*cols), make([]T, 2)
 		x[1] = -inf // a masked column
 		kernels.Softmax(y, x, 2, cols, cols, 1)

@@ -393,40 +393,270 @@ TEXT ·softmaxShort32avx512(SB), NOSPLIT, $0-44
 	MOVQ         x+32(FP), SI
 	VBROADCASTSS scale+40(FP), Z0
 	VBROADCASTSS pool32<>+0(SB), Z1
-	VBROADCASTSS pool32<>+4(SB), Z2
-	VBROADCASTSS pool32<>+8(SB), Z3
-	VBROADCASTSS pool32<>+12(SB), Z4
-	VBROADCASTSS pool32<>+16(SB), Z5
-	VBROADCASTSS pool32<>+20(SB), Z6
-	VBROADCASTSS pool32<>+24(SB), Z7
-	VBROADCASTSS pool32<>+28(SB), Z8
-	VBROADCASTSS pool32<>+32(SB), Z9
-	VBROADCASTSS pool32<>+36(SB), Z10
-	VBROADCASTSS pool32<>+40(SB), Z11
-	VBROADCASTSS pool32<>+44(SB), Z12
-	MOVQ         $0xffffffffffffffff, DI
-	BZHIQ        CX, DI, DI
-	KMOVW        DI, K1
-	SHRQ         $0x10, DI
-	KMOVW        DI, K2
-	SHRQ         $0x10, DI
-	KMOVW        DI, K3
-	SHRQ         $0x10, DI
-	KMOVW        DI, K4
-	SHRQ         $0x10, DI
+	VPXORQ       Z2, Z2, Z2
+	VBROADCASTSS pool32<>+4(SB), Z3
+	VBROADCASTSS pool32<>+8(SB), Z4
+	VBROADCASTSS pool32<>+12(SB), Z5
+	VBROADCASTSS pool32<>+16(SB), Z6
+	VBROADCASTSS pool32<>+20(SB), Z7
+	VBROADCASTSS pool32<>+24(SB), Z8
+	VBROADCASTSS pool32<>+28(SB), Z9
+	VBROADCASTSS pool32<>+32(SB), Z10
+	VBROADCASTSS pool32<>+36(SB), Z11
+	VBROADCASTSS pool32<>+40(SB), Z12
+	VBROADCASTSS pool32<>+44(SB), Z13
+	CMPQ         CX, $0x10
+	JG           vectors2
+	LEAQ         (CX), CX
+	MOVL         $0x0000ffff, DI
+	BZHIL        CX, DI, CX
+	KMOVW        CX, K1
 	MOVQ         DX, CX
 	SHLQ         $0x02, CX
 
 row14:
-	VMOVUPS      Z1, Z13
+	VMOVUPS      Z1, Z2
+	VMULPS       (SI), Z0, K1, Z2
+	VMOVUPS      Z2, Z14
+	VSHUFF64X2   $0x4e, Z14, Z14, Z15
+	VMAXPS       Z15, Z14, Z14
+	VSHUFF64X2   $0xb1, Z14, Z14, Z15
+	VMAXPS       Z15, Z14, Z14
+	VPERMILPS    $0x4e, Z14, Z15
+	VMAXPS       Z15, Z14, Z14
+	VPERMILPS    $0xb1, Z14, Z15
+	VMAXPS       Z15, Z14, Z14
+	VSUBPS       Z14, Z2, Z2
+	VMINPS       Z2, Z4, Z2
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       Z5, Z2, Z14
+	VRNDSCALEPS  $0x00, Z14, Z14
+	VFNMADD231PS Z6, Z14, Z2
+	VFNMADD231PS Z7, Z14, Z2
+	VMOVUPS      Z8, Z15
+	VFMADD213PS  Z9, Z2, Z15
+	VFMADD213PS  Z10, Z2, Z15
+	VFMADD213PS  Z11, Z2, Z15
+	VFMADD213PS  Z12, Z2, Z15
+	VFMADD213PS  Z13, Z2, Z15
+	VFMADD213PS  Z13, Z2, Z15
+	VSCALEFPS    Z14, Z15, Z2
+	VMOVUPS      Z2, Z14
+	VSHUFF64X2   $0x4e, Z14, Z14, Z15
+	VADDPS       Z15, Z14, Z14
+	VSHUFF64X2   $0xb1, Z14, Z14, Z15
+	VADDPS       Z15, Z14, Z14
+	VPERMILPS    $0x4e, Z14, Z15
+	VADDPS       Z15, Z14, Z14
+	VPERMILPS    $0xb1, Z14, Z15
+	VADDPS       Z15, Z14, Z14
+	VDIVPS       Z14, Z13, Z14
+	VMULPS       Z14, Z2, Z2
+	VMOVUPS      Z2, K1, (BX)
+	ADDQ         CX, BX
+	ADDQ         CX, SI
+	DECQ         AX
+	JNZ          row14
+	VZEROUPPER
+	RET
+
+vectors2:
+	CMPQ  CX, $0x20
+	JG    vectors3
+	LEAQ  -16(CX), CX
+	MOVL  $0x0000ffff, DI
+	BZHIL CX, DI, CX
+	KMOVW CX, K1
+	MOVQ  DX, CX
+	SHLQ  $0x02, CX
+
+row15:
 	VMOVUPS      Z1, Z14
-	VMOVUPS      Z1, Z15
+	VMULPS       (SI), Z0, Z2
+	VMULPS       64(SI), Z0, K1, Z14
+	VMOVUPS      Z2, Z15
+	VMOVUPS      Z14, Z16
+	VMAXPS       Z16, Z15, Z15
+	VSHUFF64X2   $0x4e, Z15, Z15, Z16
+	VMAXPS       Z16, Z15, Z15
+	VSHUFF64X2   $0xb1, Z15, Z15, Z16
+	VMAXPS       Z16, Z15, Z15
+	VPERMILPS    $0x4e, Z15, Z16
+	VMAXPS       Z16, Z15, Z15
+	VPERMILPS    $0xb1, Z15, Z16
+	VMAXPS       Z16, Z15, Z15
+	VSUBPS       Z15, Z2, Z2
+	VSUBPS       Z15, Z14, Z14
+	VMINPS       Z2, Z4, Z2
+	VMINPS       Z14, Z4, Z14
+	VMAXPS       Z2, Z3, Z2
+	VMAXPS       Z14, Z3, Z14
+	VMULPS       Z5, Z2, Z15
+	VMULPS       Z5, Z14, Z16
+	VRNDSCALEPS  $0x00, Z15, Z15
+	VRNDSCALEPS  $0x00, Z16, Z16
+	VFNMADD231PS Z6, Z15, Z2
+	VFNMADD231PS Z6, Z16, Z14
+	VFNMADD231PS Z7, Z15, Z2
+	VFNMADD231PS Z7, Z16, Z14
+	VMOVUPS      Z8, Z17
+	VMOVUPS      Z8, Z18
+	VFMADD213PS  Z9, Z2, Z17
+	VFMADD213PS  Z9, Z14, Z18
+	VFMADD213PS  Z10, Z2, Z17
+	VFMADD213PS  Z10, Z14, Z18
+	VFMADD213PS  Z11, Z2, Z17
+	VFMADD213PS  Z11, Z14, Z18
+	VFMADD213PS  Z12, Z2, Z17
+	VFMADD213PS  Z12, Z14, Z18
+	VFMADD213PS  Z13, Z2, Z17
+	VFMADD213PS  Z13, Z14, Z18
+	VFMADD213PS  Z13, Z2, Z17
+	VFMADD213PS  Z13, Z14, Z18
+	VSCALEFPS    Z15, Z17, Z2
+	VSCALEFPS    Z16, Z18, Z14
+	VMOVUPS      Z2, Z15
+	VMOVUPS      Z14, Z16
+	VADDPS       Z16, Z15, Z15
+	VSHUFF64X2   $0x4e, Z15, Z15, Z16
+	VADDPS       Z16, Z15, Z15
+	VSHUFF64X2   $0xb1, Z15, Z15, Z16
+	VADDPS       Z16, Z15, Z15
+	VPERMILPS    $0x4e, Z15, Z16
+	VADDPS       Z16, Z15, Z15
+	VPERMILPS    $0xb1, Z15, Z16
+	VADDPS       Z16, Z15, Z15
+	VDIVPS       Z15, Z13, Z15
+	VMULPS       Z15, Z2, Z2
+	VMULPS       Z15, Z14, Z14
+	VMOVUPS      Z2, (BX)
+	VMOVUPS      Z14, K1, 64(BX)
+	ADDQ         CX, BX
+	ADDQ         CX, SI
+	DECQ         AX
+	JNZ          row15
+	VZEROUPPER
+	RET
+
+vectors3:
+	CMPQ  CX, $0x30
+	JG    vectors4
+	LEAQ  -32(CX), CX
+	MOVL  $0x0000ffff, DI
+	BZHIL CX, DI, CX
+	KMOVW CX, K1
+	MOVQ  DX, CX
+	SHLQ  $0x02, CX
+
+row16:
 	VMOVUPS      Z1, Z16
-	VMULPS       (SI), Z0, K1, Z13
-	VMULPS       64(SI), Z0, K2, Z14
-	VMULPS       128(SI), Z0, K3, Z15
-	VMULPS       192(SI), Z0, K4, Z16
-	VMOVUPS      Z13, Z17
+	VMULPS       (SI), Z0, Z14
+	VMULPS       64(SI), Z0, Z15
+	VMULPS       128(SI), Z0, K1, Z16
+	VMOVUPS      Z14, Z17
+	VMOVUPS      Z15, Z18
+	VMOVUPS      Z16, Z19
+	VMOVUPS      Z1, Z20
+	VMAXPS       Z19, Z17, Z17
+	VMAXPS       Z20, Z18, Z18
+	VMAXPS       Z18, Z17, Z17
+	VSHUFF64X2   $0x4e, Z17, Z17, Z18
+	VMAXPS       Z18, Z17, Z17
+	VSHUFF64X2   $0xb1, Z17, Z17, Z18
+	VMAXPS       Z18, Z17, Z17
+	VPERMILPS    $0x4e, Z17, Z18
+	VMAXPS       Z18, Z17, Z17
+	VPERMILPS    $0xb1, Z17, Z18
+	VMAXPS       Z18, Z17, Z17
+	VSUBPS       Z17, Z14, Z14
+	VSUBPS       Z17, Z15, Z15
+	VSUBPS       Z17, Z16, Z16
+	VMINPS       Z14, Z4, Z14
+	VMINPS       Z15, Z4, Z15
+	VMINPS       Z16, Z4, Z16
+	VMAXPS       Z14, Z3, Z14
+	VMAXPS       Z15, Z3, Z15
+	VMAXPS       Z16, Z3, Z16
+	VMULPS       Z5, Z14, Z17
+	VMULPS       Z5, Z15, Z18
+	VMULPS       Z5, Z16, Z19
+	VRNDSCALEPS  $0x00, Z17, Z17
+	VRNDSCALEPS  $0x00, Z18, Z18
+	VRNDSCALEPS  $0x00, Z19, Z19
+	VFNMADD231PS Z6, Z17, Z14
+	VFNMADD231PS Z6, Z18, Z15
+	VFNMADD231PS Z6, Z19, Z16
+	VFNMADD231PS Z7, Z17, Z14
+	VFNMADD231PS Z7, Z18, Z15
+	VFNMADD231PS Z7, Z19, Z16
+	VMOVUPS      Z8, Z20
+	VMOVUPS      Z8, Z21
+	VMOVUPS      Z8, Z22
+	VFMADD213PS  Z9, Z14, Z20
+	VFMADD213PS  Z9, Z15, Z21
+	VFMADD213PS  Z9, Z16, Z22
+	VFMADD213PS  Z10, Z14, Z20
+	VFMADD213PS  Z10, Z15, Z21
+	VFMADD213PS  Z10, Z16, Z22
+	VFMADD213PS  Z11, Z14, Z20
+	VFMADD213PS  Z11, Z15, Z21
+	VFMADD213PS  Z11, Z16, Z22
+	VFMADD213PS  Z12, Z14, Z20
+	VFMADD213PS  Z12, Z15, Z21
+	VFMADD213PS  Z12, Z16, Z22
+	VFMADD213PS  Z13, Z14, Z20
+	VFMADD213PS  Z13, Z15, Z21
+	VFMADD213PS  Z13, Z16, Z22
+	VFMADD213PS  Z13, Z14, Z20
+	VFMADD213PS  Z13, Z15, Z21
+	VFMADD213PS  Z13, Z16, Z22
+	VSCALEFPS    Z17, Z20, Z14
+	VSCALEFPS    Z18, Z21, Z15
+	VSCALEFPS    Z19, Z22, Z16
+	VMOVUPS      Z14, Z17
+	VMOVUPS      Z15, Z18
+	VMOVUPS      Z16, Z19
+	VMOVUPS      Z2, Z20
+	VADDPS       Z19, Z17, Z17
+	VADDPS       Z20, Z18, Z18
+	VADDPS       Z18, Z17, Z17
+	VSHUFF64X2   $0x4e, Z17, Z17, Z18
+	VADDPS       Z18, Z17, Z17
+	VSHUFF64X2   $0xb1, Z17, Z17, Z18
+	VADDPS       Z18, Z17, Z17
+	VPERMILPS    $0x4e, Z17, Z18
+	VADDPS       Z18, Z17, Z17
+	VPERMILPS    $0xb1, Z17, Z18
+	VADDPS       Z18, Z17, Z17
+	VDIVPS       Z17, Z13, Z17
+	VMULPS       Z17, Z14, Z14
+	VMULPS       Z17, Z15, Z15
+	VMULPS       Z17, Z16, Z16
+	VMOVUPS      Z14, (BX)
+	VMOVUPS      Z15, 64(BX)
+	VMOVUPS      Z16, K1, 128(BX)
+	ADDQ         CX, BX
+	ADDQ         CX, SI
+	DECQ         AX
+	JNZ          row16
+	VZEROUPPER
+	RET
+
+vectors4:
+	LEAQ  -48(CX), CX
+	MOVL  $0x0000ffff, DI
+	BZHIL CX, DI, CX
+	KMOVW CX, K1
+	MOVQ  DX, CX
+	SHLQ  $0x02, CX
+
+row17:
+	VMOVUPS      Z1, Z16
+	VMULPS       (SI), Z0, Z2
+	VMULPS       64(SI), Z0, Z14
+	VMULPS       128(SI), Z0, Z15
+	VMULPS       192(SI), Z0, K1, Z16
+	VMOVUPS      Z2, Z17
 	VMOVUPS      Z14, Z18
 	VMOVUPS      Z15, Z19
 	VMOVUPS      Z16, Z20
@@ -441,67 +671,67 @@ row14:
 	VMAXPS       Z18, Z17, Z17
 	VPERMILPS    $0xb1, Z17, Z18
 	VMAXPS       Z18, Z17, Z17
-	VSUBPS       Z17, Z13, Z13
+	VSUBPS       Z17, Z2, Z2
 	VSUBPS       Z17, Z14, Z14
 	VSUBPS       Z17, Z15, Z15
 	VSUBPS       Z17, Z16, Z16
-	VMINPS       Z13, Z3, Z13
-	VMINPS       Z14, Z3, Z14
-	VMINPS       Z15, Z3, Z15
-	VMINPS       Z16, Z3, Z16
-	VMAXPS       Z13, Z2, Z13
-	VMAXPS       Z14, Z2, Z14
-	VMAXPS       Z15, Z2, Z15
-	VMAXPS       Z16, Z2, Z16
-	VMULPS       Z4, Z13, Z17
-	VMULPS       Z4, Z14, Z18
-	VMULPS       Z4, Z15, Z19
-	VMULPS       Z4, Z16, Z20
+	VMINPS       Z2, Z4, Z2
+	VMINPS       Z14, Z4, Z14
+	VMINPS       Z15, Z4, Z15
+	VMINPS       Z16, Z4, Z16
+	VMAXPS       Z2, Z3, Z2
+	VMAXPS       Z14, Z3, Z14
+	VMAXPS       Z15, Z3, Z15
+	VMAXPS       Z16, Z3, Z16
+	VMULPS       Z5, Z2, Z17
+	VMULPS       Z5, Z14, Z18
+	VMULPS       Z5, Z15, Z19
+	VMULPS       Z5, Z16, Z20
 	VRNDSCALEPS  $0x00, Z17, Z17
 	VRNDSCALEPS  $0x00, Z18, Z18
 	VRNDSCALEPS  $0x00, Z19, Z19
 	VRNDSCALEPS  $0x00, Z20, Z20
-	VFNMADD231PS Z5, Z17, Z13
-	VFNMADD231PS Z5, Z18, Z14
-	VFNMADD231PS Z5, Z19, Z15
-	VFNMADD231PS Z5, Z20, Z16
-	VFNMADD231PS Z6, Z17, Z13
+	VFNMADD231PS Z6, Z17, Z2
 	VFNMADD231PS Z6, Z18, Z14
 	VFNMADD231PS Z6, Z19, Z15
 	VFNMADD231PS Z6, Z20, Z16
-	VMOVUPS      Z7, Z21
-	VMOVUPS      Z7, Z22
-	VMOVUPS      Z7, Z23
-	VMOVUPS      Z7, Z24
-	VFMADD213PS  Z8, Z13, Z21
-	VFMADD213PS  Z8, Z14, Z22
-	VFMADD213PS  Z8, Z15, Z23
-	VFMADD213PS  Z8, Z16, Z24
-	VFMADD213PS  Z9, Z13, Z21
+	VFNMADD231PS Z7, Z17, Z2
+	VFNMADD231PS Z7, Z18, Z14
+	VFNMADD231PS Z7, Z19, Z15
+	VFNMADD231PS Z7, Z20, Z16
+	VMOVUPS      Z8, Z21
+	VMOVUPS      Z8, Z22
+	VMOVUPS      Z8, Z23
+	VMOVUPS      Z8, Z24
+	VFMADD213PS  Z9, Z2, Z21
 	VFMADD213PS  Z9, Z14, Z22
 	VFMADD213PS  Z9, Z15, Z23
 	VFMADD213PS  Z9, Z16, Z24
-	VFMADD213PS  Z10, Z13, Z21
+	VFMADD213PS  Z10, Z2, Z21
 	VFMADD213PS  Z10, Z14, Z22
 	VFMADD213PS  Z10, Z15, Z23
 	VFMADD213PS  Z10, Z16, Z24
-	VFMADD213PS  Z11, Z13, Z21
+	VFMADD213PS  Z11, Z2, Z21
 	VFMADD213PS  Z11, Z14, Z22
 	VFMADD213PS  Z11, Z15, Z23
 	VFMADD213PS  Z11, Z16, Z24
-	VFMADD213PS  Z12, Z13, Z21
+	VFMADD213PS  Z12, Z2, Z21
 	VFMADD213PS  Z12, Z14, Z22
 	VFMADD213PS  Z12, Z15, Z23
 	VFMADD213PS  Z12, Z16, Z24
-	VFMADD213PS  Z12, Z13, Z21
-	VFMADD213PS  Z12, Z14, Z22
-	VFMADD213PS  Z12, Z15, Z23
-	VFMADD213PS  Z12, Z16, Z24
-	VSCALEFPS    Z17, Z21, Z13
+	VFMADD213PS  Z13, Z2, Z21
+	VFMADD213PS  Z13, Z14, Z22
+	VFMADD213PS  Z13, Z15, Z23
+	VFMADD213PS  Z13, Z16, Z24
+	VFMADD213PS  Z13, Z2, Z21
+	VFMADD213PS  Z13, Z14, Z22
+	VFMADD213PS  Z13, Z15, Z23
+	VFMADD213PS  Z13, Z16, Z24
+	VSCALEFPS    Z17, Z21, Z2
 	VSCALEFPS    Z18, Z22, Z14
 	VSCALEFPS    Z19, Z23, Z15
 	VSCALEFPS    Z20, Z24, Z16
-	VMOVUPS      Z13, Z17
+	VMOVUPS      Z2, Z17
 	VMOVUPS      Z14, Z18
 	VMOVUPS      Z15, Z19
 	VMOVUPS      Z16, Z20
@@ -516,19 +746,19 @@ row14:
 	VADDPS       Z18, Z17, Z17
 	VPERMILPS    $0xb1, Z17, Z18
 	VADDPS       Z18, Z17, Z17
-	VDIVPS       Z17, Z12, Z17
-	VMULPS       Z17, Z13, Z13
+	VDIVPS       Z17, Z13, Z17
+	VMULPS       Z17, Z2, Z2
 	VMULPS       Z17, Z14, Z14
 	VMULPS       Z17, Z15, Z15
 	VMULPS       Z17, Z16, Z16
-	VMOVUPS      Z13, K1, (BX)
-	VMOVUPS      Z14, K2, 64(BX)
-	VMOVUPS      Z15, K3, 128(BX)
-	VMOVUPS      Z16, K4, 192(BX)
+	VMOVUPS      Z2, (BX)
+	VMOVUPS      Z14, 64(BX)
+	VMOVUPS      Z15, 128(BX)
+	VMOVUPS      Z16, K1, 192(BX)
 	ADDQ         CX, BX
 	ADDQ         CX, SI
 	DECQ         AX
-	JNZ          row14
+	JNZ          row17
 	VZEROUPPER
 	RET
 
@@ -544,7 +774,7 @@ TEXT ·softmaxGrad32avx512(SB), NOSPLIT, $0-52
 	VBROADCASTSS scale+48(FP), Z0
 	SHLQ         $0x02, DX
 
-row15:
+row18:
 	VPXORQ Z1, Z1, Z1
 	VPXORQ Z2, Z2, Z2
 	VPXORQ Z3, Z3, Z3
@@ -552,9 +782,9 @@ row15:
 	MOVQ   CX, R8
 	XORQ   R9, R9
 	SUBQ   $0x00000040, R8
-	JL     tail17
+	JL     tail20
 
-loop16:
+loop19:
 	VMOVUPS     (SI)(R9*4), Z5
 	VMOVUPS     64(SI)(R9*4), Z6
 	VMOVUPS     128(SI)(R9*4), Z7
@@ -569,13 +799,13 @@ loop16:
 	VFMADD231PS Z12, Z8, Z4
 	ADDQ        $0x00000040, R9
 	SUBQ        $0x00000040, R8
-	JGE         loop16
+	JGE         loop19
 
-tail17:
+tail20:
 	ADDQ $0x00000040, R8
-	JZ   done19
+	JZ   done22
 
-one18:
+one21:
 	MOVL        $0x0000ffff, R10
 	BZHIL       R8, R10, R10
 	KMOVW       R10, K1
@@ -584,9 +814,9 @@ one18:
 	VFMADD231PS Z6, Z5, Z1
 	ADDQ        $0x00000010, R9
 	SUBQ        $0x00000010, R8
-	JG          one18
+	JG          one21
 
-done19:
+done22:
 	VADDPS     Z3, Z1, Z1
 	VADDPS     Z4, Z2, Z2
 	VADDPS     Z2, Z1, Z1
@@ -601,9 +831,9 @@ done19:
 	MOVQ       CX, R8
 	XORQ       R9, R9
 	SUBQ       $0x00000040, R8
-	JL         tail21
+	JL         tail24
 
-loop20:
+loop23:
 	VMOVUPS (SI)(R9*4), Z5
 	VMOVUPS 64(SI)(R9*4), Z6
 	VMOVUPS 128(SI)(R9*4), Z7
@@ -630,13 +860,13 @@ loop20:
 	VMOVUPS Z8, 192(BX)(R9*4)
 	ADDQ    $0x00000040, R9
 	SUBQ    $0x00000040, R8
-	JGE     loop20
+	JGE     loop23
 
-tail21:
+tail24:
 	ADDQ $0x00000040, R8
-	JZ   done23
+	JZ   done26
 
-one22:
+one25:
 	MOVL      $0x0000ffff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
@@ -648,14 +878,14 @@ one22:
 	VMOVUPS   Z5, K1, (BX)(R9*4)
 	ADDQ      $0x00000010, R9
 	SUBQ      $0x00000010, R8
-	JG        one22
+	JG        one25
 
-done23:
+done26:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	ADDQ DX, DI
 	DECQ AX
-	JNZ  row15
+	JNZ  row18
 	VZEROUPPER
 	RET
 
@@ -687,9 +917,9 @@ TEXT ·logSumExp32avx512(SB), NOSPLIT, $0-32
 	MOVQ         AX, SI
 	XORQ         DI, DI
 	SUBQ         $0x00000040, SI
-	JL           tail25
+	JL           tail28
 
-loop24:
+loop27:
 	VMOVUPS (CX)(DI*4), Z17
 	VMOVUPS 64(CX)(DI*4), Z18
 	VMOVUPS 128(CX)(DI*4), Z19
@@ -700,13 +930,13 @@ loop24:
 	VMAXPS  Z20, Z0, Z0
 	ADDQ    $0x00000040, DI
 	SUBQ    $0x00000040, SI
-	JGE     loop24
+	JGE     loop27
 
-tail25:
+tail28:
 	ADDQ $0x00000040, SI
-	JZ   done27
+	JZ   done30
 
-one26:
+one29:
 	MOVL      $0x0000ffff, R8
 	BZHIL     SI, R8, R8
 	KMOVW     R8, K1
@@ -714,9 +944,9 @@ one26:
 	VMAXPS    Z17, Z12, K1, Z12
 	ADDQ      $0x00000010, DI
 	SUBQ      $0x00000010, SI
-	JG        one26
+	JG        one29
 
-done27:
+done30:
 	VMAXPS     Z14, Z12, Z12
 	VMAXPS     Z0, Z13, Z13
 	VMAXPS     Z13, Z12, Z12
@@ -730,9 +960,9 @@ done27:
 	VMAXPS     Z0, Z12, Z12
 	XORQ       SI, SI
 	SUBQ       $0x00000020, AX
-	JL         tail29
+	JL         tail32
 
-loop28:
+loop31:
 	VMOVUPS      (CX)(SI*4), Z0
 	VMOVUPS      64(CX)(SI*4), Z13
 	VSUBPS       Z12, Z0, Z0
@@ -769,13 +999,13 @@ loop28:
 	VADDPS       Z13, Z16, Z16
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000020, AX
-	JGE          loop28
+	JGE          loop31
 
-tail29:
+tail32:
 	ADDQ $0x00000020, AX
-	JZ   done31
+	JZ   done34
 
-one30:
+one33:
 	MOVL         $0x0000ffff, DI
 	BZHIL        AX, DI, DI
 	KMOVW        DI, K1
@@ -798,9 +1028,9 @@ one30:
 	VADDPS       Z0, Z15, K1, Z15
 	ADDQ         $0x00000010, SI
 	SUBQ         $0x00000010, AX
-	JG           one30
+	JG           one33
 
-done31:
+done34:
 	VADDPS     Z16, Z15, Z15
 	VSHUFF64X2 $0x4e, Z15, Z15, Z0
 	VADDPS     Z0, Z15, Z15
@@ -830,7 +1060,7 @@ TEXT ·normalize32avx512(SB), NOSPLIT, $0-56
 	MOVQ         CX, R8
 	SHLQ         $0x02, R8
 
-row32:
+row35:
 	VPXORQ Z3, Z3, Z3
 	VPXORQ Z4, Z4, Z4
 	VPXORQ Z5, Z5, Z5
@@ -840,13 +1070,13 @@ row32:
 	VPXORQ Z9, Z9, Z9
 	VPXORQ Z10, Z10, Z10
 	TESTQ  DI, DI
-	JNZ    square33
+	JNZ    square36
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000040, R9
-	JL     tail36
+	JL     tail39
 
-loop35:
+loop38:
 	VMOVUPS (BX)(R10*4), Z11
 	VMOVUPS 64(BX)(R10*4), Z12
 	VMOVUPS 128(BX)(R10*4), Z13
@@ -857,13 +1087,13 @@ loop35:
 	VADDPS  Z14, Z6, Z6
 	ADDQ    $0x00000040, R10
 	SUBQ    $0x00000040, R9
-	JGE     loop35
+	JGE     loop38
 
-tail36:
+tail39:
 	ADDQ $0x00000040, R9
-	JZ   done38
+	JZ   done41
 
-one37:
+one40:
 	MOVL      $0x0000ffff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -871,9 +1101,9 @@ one37:
 	VADDPS    Z11, Z3, Z3
 	ADDQ      $0x00000010, R10
 	SUBQ      $0x00000010, R9
-	JG        one37
+	JG        one40
 
-done38:
+done41:
 	VADDPS     Z5, Z3, Z3
 	VADDPS     Z6, Z4, Z4
 	VADDPS     Z4, Z3, Z3
@@ -886,18 +1116,18 @@ done38:
 	VPERMILPS  $0xb1, Z3, Z11
 	VADDPS     Z11, Z3, Z3
 	VMULPS     Z0, Z3, Z3
-	JMP        mean34
+	JMP        mean37
 
-square33:
+square36:
 	VPXORQ Z3, Z3, Z3
 
-mean34:
+mean37:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000040, R9
-	JL   tail40
+	JL   tail43
 
-loop39:
+loop42:
 	VMOVUPS     (BX)(R10*4), Z11
 	VMOVUPS     64(BX)(R10*4), Z12
 	VMOVUPS     128(BX)(R10*4), Z13
@@ -912,13 +1142,13 @@ loop39:
 	VFMADD231PS Z14, Z14, Z10
 	ADDQ        $0x00000040, R10
 	SUBQ        $0x00000040, R9
-	JGE         loop39
+	JGE         loop42
 
-tail40:
+tail43:
 	ADDQ $0x00000040, R9
-	JZ   done42
+	JZ   done45
 
-one41:
+one44:
 	MOVL        $0x0000ffff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -927,9 +1157,9 @@ one41:
 	VFMADD231PS Z11, Z11, K1, Z7
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JG          one41
+	JG          one44
 
-done42:
+done45:
 	VADDPS      Z9, Z7, Z7
 	VADDPS      Z10, Z8, Z8
 	VADDPS      Z8, Z7, Z7
@@ -947,9 +1177,9 @@ done42:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000040, R9
-	JL          tail44
+	JL          tail47
 
-loop43:
+loop46:
 	VMOVUPS (BX)(R10*4), Z11
 	VMOVUPS 64(BX)(R10*4), Z12
 	VMOVUPS 128(BX)(R10*4), Z13
@@ -968,13 +1198,13 @@ loop43:
 	VMOVUPS Z14, 192(DX)(R10*4)
 	ADDQ    $0x00000040, R10
 	SUBQ    $0x00000040, R9
-	JGE     loop43
+	JGE     loop46
 
-tail44:
+tail47:
 	ADDQ $0x00000040, R9
-	JZ   done46
+	JZ   done49
 
-one45:
+one48:
 	MOVL      $0x0000ffff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -984,20 +1214,20 @@ one45:
 	VMOVUPS   Z11, K1, (DX)(R10*4)
 	ADDQ      $0x00000010, R10
 	SUBQ      $0x00000010, R9
-	JG        one45
+	JG        one48
 
-done46:
+done49:
 	TESTQ  SI, SI
-	JZ     none47
+	JZ     none50
 	VMOVSS X3, (SI)
 	VMOVSS X7, 4(SI)
 	ADDQ   $0x08, SI
 
-none47:
+none50:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row32
+	JNZ  row35
 	VZEROUPPER
 	RET
 
@@ -1016,7 +1246,7 @@ TEXT ·normalizeGrad32avx512(SB), NOSPLIT, $0-56
 	MOVQ         CX, R8
 	SHLQ         $0x02, R8
 
-row48:
+row51:
 	VPXORQ Z3, Z3, Z3
 	VPXORQ Z4, Z4, Z4
 	VPXORQ Z5, Z5, Z5
@@ -1026,13 +1256,13 @@ row48:
 	VPXORQ Z9, Z9, Z9
 	VPXORQ Z10, Z10, Z10
 	TESTQ  DI, DI
-	JNZ    square49
+	JNZ    square52
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000040, R9
-	JL     tail52
+	JL     tail55
 
-loop51:
+loop54:
 	VMOVUPS (BX)(R10*4), Z11
 	VMOVUPS 64(BX)(R10*4), Z12
 	VMOVUPS 128(BX)(R10*4), Z13
@@ -1043,13 +1273,13 @@ loop51:
 	VADDPS  Z14, Z6, Z6
 	ADDQ    $0x00000040, R10
 	SUBQ    $0x00000040, R9
-	JGE     loop51
+	JGE     loop54
 
-tail52:
+tail55:
 	ADDQ $0x00000040, R9
-	JZ   done54
+	JZ   done57
 
-one53:
+one56:
 	MOVL      $0x0000ffff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -1057,9 +1287,9 @@ one53:
 	VADDPS    Z11, Z3, Z3
 	ADDQ      $0x00000010, R10
 	SUBQ      $0x00000010, R9
-	JG        one53
+	JG        one56
 
-done54:
+done57:
 	VADDPS     Z5, Z3, Z3
 	VADDPS     Z6, Z4, Z4
 	VADDPS     Z4, Z3, Z3
@@ -1072,18 +1302,18 @@ done54:
 	VPERMILPS  $0xb1, Z3, Z11
 	VADDPS     Z11, Z3, Z3
 	VMULPS     Z0, Z3, Z3
-	JMP        mean50
+	JMP        mean53
 
-square49:
+square52:
 	VPXORQ Z3, Z3, Z3
 
-mean50:
+mean53:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000040, R9
-	JL   tail56
+	JL   tail59
 
-loop55:
+loop58:
 	VMOVUPS     (BX)(R10*4), Z11
 	VMOVUPS     64(BX)(R10*4), Z12
 	VMOVUPS     128(BX)(R10*4), Z13
@@ -1098,13 +1328,13 @@ loop55:
 	VFMADD231PS Z14, Z14, Z10
 	ADDQ        $0x00000040, R10
 	SUBQ        $0x00000040, R9
-	JGE         loop55
+	JGE         loop58
 
-tail56:
+tail59:
 	ADDQ $0x00000040, R9
-	JZ   done58
+	JZ   done61
 
-one57:
+one60:
 	MOVL        $0x0000ffff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -1113,9 +1343,9 @@ one57:
 	VFMADD231PS Z11, Z11, K1, Z7
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JG          one57
+	JG          one60
 
-done58:
+done61:
 	VADDPS      Z9, Z7, Z7
 	VADDPS      Z10, Z8, Z8
 	VADDPS      Z8, Z7, Z7
@@ -1141,9 +1371,9 @@ done58:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000040, R9
-	JL          tail60
+	JL          tail63
 
-loop59:
+loop62:
 	VMOVUPS     (BX)(R10*4), Z11
 	VMOVUPS     64(BX)(R10*4), Z12
 	VMOVUPS     128(BX)(R10*4), Z13
@@ -1170,13 +1400,13 @@ loop59:
 	VFMADD231PS Z26, Z14, Z22
 	ADDQ        $0x00000040, R10
 	SUBQ        $0x00000040, R9
-	JGE         loop59
+	JGE         loop62
 
-tail60:
+tail63:
 	ADDQ $0x00000040, R9
-	JZ   done62
+	JZ   done65
 
-one61:
+one64:
 	MOVL        $0x0000ffff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -1188,9 +1418,9 @@ one61:
 	VFMADD231PS Z12, Z11, K1, Z19
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JG          one61
+	JG          one64
 
-done62:
+done65:
 	VADDPS     Z17, Z15, Z15
 	VADDPS     Z18, Z16, Z16
 	VADDPS     Z16, Z15, Z15
@@ -1216,16 +1446,16 @@ done62:
 	VMULPS     Z0, Z15, Z15
 	VMULPS     Z0, Z19, Z19
 	TESTQ      DI, DI
-	JZ         centred63
+	JZ         centred66
 	VPXORQ     Z15, Z15, Z15
 
-centred63:
+centred66:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000040, R9
-	JL   tail65
+	JL   tail68
 
-loop64:
+loop67:
 	VMOVUPS      (BX)(R10*4), Z11
 	VMOVUPS      64(BX)(R10*4), Z12
 	VMOVUPS      128(BX)(R10*4), Z13
@@ -1260,13 +1490,13 @@ loop64:
 	VMOVUPS      Z26, 192(DX)(R10*4)
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000040, R9
-	JGE          loop64
+	JGE          loop67
 
-tail65:
+tail68:
 	ADDQ $0x00000040, R9
-	JZ   done67
+	JZ   done70
 
-one66:
+one69:
 	MOVL         $0x0000ffff, R11
 	BZHIL        R9, R11, R11
 	KMOVW        R11, K1
@@ -1280,14 +1510,14 @@ one66:
 	VMOVUPS      Z12, K1, (DX)(R10*4)
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000010, R9
-	JG           one66
+	JG           one69
 
-done67:
+done70:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row48
+	JNZ  row51
 	VZEROUPPER
 	RET
 
@@ -1302,13 +1532,13 @@ TEXT ·gate32avx512(SB), NOSPLIT, $0-40
 	MOVQ CX, DI
 	SHLQ $0x02, DI
 
-row68:
+row71:
 	MOVQ CX, R8
 	XORQ R9, R9
 	SUBQ $0x00000040, R8
-	JL   tail70
+	JL   tail73
 
-loop69:
+loop72:
 	VMOVUPS (BX)(R9*4), Z0
 	VMOVUPS 64(BX)(R9*4), Z1
 	VMOVUPS 128(BX)(R9*4), Z2
@@ -1327,13 +1557,13 @@ loop69:
 	VMOVUPS Z3, 192(DX)(R9*4)
 	ADDQ    $0x00000040, R9
 	SUBQ    $0x00000040, R8
-	JGE     loop69
+	JGE     loop72
 
-tail70:
+tail73:
 	ADDQ $0x00000040, R8
-	JZ   done72
+	JZ   done75
 
-one71:
+one74:
 	MOVL      $0x0000ffff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
@@ -1343,13 +1573,13 @@ one71:
 	VMOVUPS   Z0, K1, (DX)(R9*4)
 	ADDQ      $0x00000010, R9
 	SUBQ      $0x00000010, R8
-	JG        one71
+	JG        one74
 
-done72:
+done75:
 	ADDQ DI, DX
 	ADDQ DI, BX
 	DECQ AX
-	JNZ  row68
+	JNZ  row71
 	VZEROUPPER
 	RET
 
@@ -1365,13 +1595,13 @@ TEXT ·gateAdd32avx512(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x02, R8
 
-row73:
+row76:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000040, R9
-	JL   tail75
+	JL   tail78
 
-loop74:
+loop77:
 	VMOVUPS     (BX)(R10*4), Z0
 	VMOVUPS     64(BX)(R10*4), Z1
 	VMOVUPS     128(BX)(R10*4), Z2
@@ -1394,13 +1624,13 @@ loop74:
 	VMOVUPS     Z3, 192(DX)(R10*4)
 	ADDQ        $0x00000040, R10
 	SUBQ        $0x00000040, R9
-	JGE         loop74
+	JGE         loop77
 
-tail75:
+tail78:
 	ADDQ $0x00000040, R9
-	JZ   done77
+	JZ   done80
 
-one76:
+one79:
 	MOVL        $0x0000ffff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -1411,14 +1641,14 @@ one76:
 	VMOVUPS     Z0, K1, (DX)(R10*4)
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JG          one76
+	JG          one79
 
-done77:
+done80:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row73
+	JNZ  row76
 	VZEROUPPER
 	RET
 
@@ -1434,13 +1664,13 @@ TEXT ·modulate32avx512(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x02, R8
 
-row78:
+row81:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000040, R9
-	JL   tail80
+	JL   tail83
 
-loop79:
+loop82:
 	VMOVUPS     (BX)(R10*4), Z0
 	VMOVUPS     64(BX)(R10*4), Z1
 	VMOVUPS     128(BX)(R10*4), Z2
@@ -1467,13 +1697,13 @@ loop79:
 	VMOVUPS     Z3, 192(DX)(R10*4)
 	ADDQ        $0x00000040, R10
 	SUBQ        $0x00000040, R9
-	JGE         loop79
+	JGE         loop82
 
-tail80:
+tail83:
 	ADDQ $0x00000040, R9
-	JZ   done82
+	JZ   done85
 
-one81:
+one84:
 	MOVL        $0x0000ffff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -1485,13 +1715,13 @@ one81:
 	VMOVUPS     Z0, K1, (DX)(R10*4)
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JG          one81
+	JG          one84
 
-done82:
+done85:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row78
+	JNZ  row81
 	VZEROUPPER
 	RET
 
@@ -1692,7 +1922,7 @@ TEXT ·softmax64avx512(SB), NOSPLIT, $0-48
 	VBROADCASTSD pool64<>+144(SB), Z19
 	SHLQ         $0x03, DX
 
-row83:
+row86:
 	VPXORQ  Z24, Z24, Z24
 	VPXORQ  Z25, Z25, Z25
 	VMOVUPD Z1, Z20
@@ -1702,9 +1932,9 @@ row83:
 	MOVQ    CX, DI
 	XORQ    R8, R8
 	SUBQ    $0x00000020, DI
-	JL      tail85
+	JL      tail88
 
-loop84:
+loop87:
 	VMOVUPD (SI)(R8*8), Z26
 	VMOVUPD 64(SI)(R8*8), Z27
 	VMOVUPD 128(SI)(R8*8), Z28
@@ -1719,13 +1949,13 @@ loop84:
 	VMAXPD  Z29, Z23, Z23
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
-	JGE     loop84
+	JGE     loop87
 
-tail85:
+tail88:
 	ADDQ $0x00000020, DI
-	JZ   done87
+	JZ   done90
 
-one86:
+one89:
 	MOVL      $0x000000ff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
@@ -1734,9 +1964,9 @@ one86:
 	VMAXPD    Z26, Z20, K1, Z20
 	ADDQ      $0x00000008, R8
 	SUBQ      $0x00000008, DI
-	JG        one86
+	JG        one89
 
-done87:
+done90:
 	VMAXPD     Z22, Z20, Z20
 	VMAXPD     Z23, Z21, Z21
 	VMAXPD     Z21, Z20, Z20
@@ -1749,9 +1979,9 @@ done87:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000008, DI
-	JL         tail89
+	JL         tail92
 
-loop88:
+loop91:
 	VMOVUPD      (SI)(R8*8), Z21
 	VMULPD       Z0, Z21, Z21
 	VSUBPD       Z20, Z21, Z21
@@ -1780,13 +2010,13 @@ loop88:
 	VADDPD       Z21, Z24, Z24
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
-	JGE          loop88
+	JGE          loop91
 
-tail89:
+tail92:
 	ADDQ $0x00000008, DI
-	JZ   done91
+	JZ   done94
 
-one90:
+one93:
 	MOVL         $0x000000ff, R9
 	BZHIL        DI, R9, R9
 	KMOVW        R9, K1
@@ -1818,9 +2048,9 @@ one90:
 	VADDPD       Z21, Z24, K1, Z24
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
-	JG           one90
+	JG           one93
 
-done91:
+done94:
 	VADDPD     Z25, Z24, Z24
 	VSHUFF64X2 $0x4e, Z24, Z24, Z20
 	VADDPD     Z20, Z24, Z24
@@ -1832,9 +2062,9 @@ done91:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000020, DI
-	JL         tail93
+	JL         tail96
 
-loop92:
+loop95:
 	VMOVUPD (BX)(R8*8), Z20
 	VMOVUPD 64(BX)(R8*8), Z21
 	VMOVUPD 128(BX)(R8*8), Z22
@@ -1849,13 +2079,13 @@ loop92:
 	VMOVUPD Z23, 192(BX)(R8*8)
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
-	JGE     loop92
+	JGE     loop95
 
-tail93:
+tail96:
 	ADDQ $0x00000020, DI
-	JZ   done95
+	JZ   done98
 
-one94:
+one97:
 	MOVL      $0x000000ff, R9
 	BZHIL     DI, R9, R9
 	KMOVW     R9, K1
@@ -1864,18 +2094,18 @@ one94:
 	VMOVUPD   Z20, K1, (BX)(R8*8)
 	ADDQ      $0x00000008, R8
 	SUBQ      $0x00000008, DI
-	JG        one94
+	JG        one97
 
-done95:
+done98:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	DECQ AX
-	JNZ  row83
+	JNZ  row86
 	VZEROUPPER
 	RET
 
 // func softmaxShort64avx512(rows int, cols int, ld int, dst *float64, x *float64, scale float64)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2
 TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-48
 	MOVQ         rows+0(FP), AX
 	MOVQ         cols+8(FP), CX
@@ -1884,6 +2114,7 @@ TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-48
 	MOVQ         x+32(FP), SI
 	VBROADCASTSD scale+40(FP), Z0
 	VBROADCASTSD pool64<>+0(SB), Z1
+	VPXORQ       Z2, Z2, Z2
 	VBROADCASTSD pool64<>+8(SB), Z2
 	VBROADCASTSD pool64<>+16(SB), Z3
 	VBROADCASTSD pool64<>+24(SB), Z4
@@ -1902,20 +2133,76 @@ TEXT ·softmaxShort64avx512(SB), NOSPLIT, $0-48
 	VBROADCASTSD pool64<>+128(SB), Z17
 	VBROADCASTSD pool64<>+136(SB), Z18
 	VBROADCASTSD pool64<>+144(SB), Z19
-	MOVQ         $0xffffffffffffffff, DI
-	BZHIQ        CX, DI, DI
-	KMOVB        DI, K1
-	SHRQ         $0x08, DI
-	KMOVB        DI, K2
-	SHRQ         $0x08, DI
+	CMPQ         CX, $0x08
+	JG           vectors2
+	LEAQ         (CX), CX
+	MOVL         $0x000000ff, DI
+	BZHIL        CX, DI, CX
+	KMOVW        CX, K1
 	MOVQ         DX, CX
 	SHLQ         $0x03, CX
 
-row96:
+row99:
 	VMOVUPD      Z1, Z20
-	VMOVUPD      Z1, Z21
 	VMULPD       (SI), Z0, K1, Z20
-	VMULPD       64(SI), Z0, K2, Z21
+	VMOVUPD      Z20, Z21
+	VSHUFF64X2   $0x4e, Z21, Z21, Z22
+	VMAXPD       Z22, Z21, Z21
+	VSHUFF64X2   $0xb1, Z21, Z21, Z22
+	VMAXPD       Z22, Z21, Z21
+	VPERMILPD    $0x55, Z21, Z22
+	VMAXPD       Z22, Z21, Z21
+	VSUBPD       Z21, Z20, Z20
+	VMINPD       Z20, Z3, Z20
+	VMAXPD       Z20, Z2, Z20
+	VMULPD       Z4, Z20, Z21
+	VRNDSCALEPD  $0x00, Z21, Z21
+	VFNMADD231PD Z5, Z21, Z20
+	VFNMADD231PD Z6, Z21, Z20
+	VMOVUPD      Z7, Z22
+	VFMADD213PD  Z8, Z20, Z22
+	VFMADD213PD  Z9, Z20, Z22
+	VFMADD213PD  Z10, Z20, Z22
+	VFMADD213PD  Z11, Z20, Z22
+	VFMADD213PD  Z12, Z20, Z22
+	VFMADD213PD  Z13, Z20, Z22
+	VFMADD213PD  Z14, Z20, Z22
+	VFMADD213PD  Z15, Z20, Z22
+	VFMADD213PD  Z16, Z20, Z22
+	VFMADD213PD  Z17, Z20, Z22
+	VFMADD213PD  Z18, Z20, Z22
+	VFMADD213PD  Z19, Z20, Z22
+	VFMADD213PD  Z19, Z20, Z22
+	VSCALEFPD    Z21, Z22, Z20
+	VMOVUPD      Z20, Z21
+	VSHUFF64X2   $0x4e, Z21, Z21, Z22
+	VADDPD       Z22, Z21, Z21
+	VSHUFF64X2   $0xb1, Z21, Z21, Z22
+	VADDPD       Z22, Z21, Z21
+	VPERMILPD    $0x55, Z21, Z22
+	VADDPD       Z22, Z21, Z21
+	VDIVPD       Z21, Z19, Z21
+	VMULPD       Z21, Z20, Z20
+	VMOVUPD      Z20, K1, (BX)
+	ADDQ         CX, BX
+	ADDQ         CX, SI
+	DECQ         AX
+	JNZ          row99
+	VZEROUPPER
+	RET
+
+vectors2:
+	LEAQ  -8(CX), CX
+	MOVL  $0x000000ff, DI
+	BZHIL CX, DI, CX
+	KMOVW CX, K1
+	MOVQ  DX, CX
+	SHLQ  $0x03, CX
+
+row100:
+	VMOVUPD      Z1, Z21
+	VMULPD       (SI), Z0, Z20
+	VMULPD       64(SI), Z0, K1, Z21
 	VMOVUPD      Z20, Z22
 	VMOVUPD      Z21, Z23
 	VMAXPD       Z23, Z22, Z22
@@ -1981,12 +2268,12 @@ row96:
 	VDIVPD       Z22, Z19, Z22
 	VMULPD       Z22, Z20, Z20
 	VMULPD       Z22, Z21, Z21
-	VMOVUPD      Z20, K1, (BX)
-	VMOVUPD      Z21, K2, 64(BX)
+	VMOVUPD      Z20, (BX)
+	VMOVUPD      Z21, K1, 64(BX)
 	ADDQ         CX, BX
 	ADDQ         CX, SI
 	DECQ         AX
-	JNZ          row96
+	JNZ          row100
 	VZEROUPPER
 	RET
 
@@ -2002,7 +2289,7 @@ TEXT ·softmaxGrad64avx512(SB), NOSPLIT, $0-56
 	VBROADCASTSD scale+48(FP), Z0
 	SHLQ         $0x03, DX
 
-row97:
+row101:
 	VPXORQ Z1, Z1, Z1
 	VPXORQ Z2, Z2, Z2
 	VPXORQ Z3, Z3, Z3
@@ -2010,9 +2297,9 @@ row97:
 	MOVQ   CX, R8
 	XORQ   R9, R9
 	SUBQ   $0x00000020, R8
-	JL     tail99
+	JL     tail103
 
-loop98:
+loop102:
 	VMOVUPD     (SI)(R9*8), Z5
 	VMOVUPD     64(SI)(R9*8), Z6
 	VMOVUPD     128(SI)(R9*8), Z7
@@ -2027,13 +2314,13 @@ loop98:
 	VFMADD231PD Z12, Z8, Z4
 	ADDQ        $0x00000020, R9
 	SUBQ        $0x00000020, R8
-	JGE         loop98
+	JGE         loop102
 
-tail99:
+tail103:
 	ADDQ $0x00000020, R8
-	JZ   done101
+	JZ   done105
 
-one100:
+one104:
 	MOVL        $0x000000ff, R10
 	BZHIL       R8, R10, R10
 	KMOVW       R10, K1
@@ -2042,9 +2329,9 @@ one100:
 	VFMADD231PD Z6, Z5, Z1
 	ADDQ        $0x00000008, R9
 	SUBQ        $0x00000008, R8
-	JG          one100
+	JG          one104
 
-done101:
+done105:
 	VADDPD     Z3, Z1, Z1
 	VADDPD     Z4, Z2, Z2
 	VADDPD     Z2, Z1, Z1
@@ -2057,9 +2344,9 @@ done101:
 	MOVQ       CX, R8
 	XORQ       R9, R9
 	SUBQ       $0x00000020, R8
-	JL         tail103
+	JL         tail107
 
-loop102:
+loop106:
 	VMOVUPD (SI)(R9*8), Z5
 	VMOVUPD 64(SI)(R9*8), Z6
 	VMOVUPD 128(SI)(R9*8), Z7
@@ -2086,13 +2373,13 @@ loop102:
 	VMOVUPD Z8, 192(BX)(R9*8)
 	ADDQ    $0x00000020, R9
 	SUBQ    $0x00000020, R8
-	JGE     loop102
+	JGE     loop106
 
-tail103:
+tail107:
 	ADDQ $0x00000020, R8
-	JZ   done105
+	JZ   done109
 
-one104:
+one108:
 	MOVL      $0x000000ff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
@@ -2104,14 +2391,14 @@ one104:
 	VMOVUPD   Z5, K1, (BX)(R9*8)
 	ADDQ      $0x00000008, R9
 	SUBQ      $0x00000008, R8
-	JG        one104
+	JG        one108
 
-done105:
+done109:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	ADDQ DX, DI
 	DECQ AX
-	JNZ  row97
+	JNZ  row101
 	VZEROUPPER
 	RET
 
@@ -2150,9 +2437,9 @@ TEXT ·logSumExp64avx512(SB), NOSPLIT, $0-32
 	MOVQ         AX, SI
 	XORQ         DI, DI
 	SUBQ         $0x00000020, SI
-	JL           tail107
+	JL           tail111
 
-loop106:
+loop110:
 	VMOVUPD (CX)(DI*8), Z24
 	VMOVUPD 64(CX)(DI*8), Z25
 	VMOVUPD 128(CX)(DI*8), Z26
@@ -2163,13 +2450,13 @@ loop106:
 	VMAXPD  Z27, Z0, Z0
 	ADDQ    $0x00000020, DI
 	SUBQ    $0x00000020, SI
-	JGE     loop106
+	JGE     loop110
 
-tail107:
+tail111:
 	ADDQ $0x00000020, SI
-	JZ   done109
+	JZ   done113
 
-one108:
+one112:
 	MOVL      $0x000000ff, R8
 	BZHIL     SI, R8, R8
 	KMOVW     R8, K1
@@ -2177,9 +2464,9 @@ one108:
 	VMAXPD    Z24, Z19, K1, Z19
 	ADDQ      $0x00000008, DI
 	SUBQ      $0x00000008, SI
-	JG        one108
+	JG        one112
 
-done109:
+done113:
 	VMAXPD     Z21, Z19, Z19
 	VMAXPD     Z0, Z20, Z20
 	VMAXPD     Z20, Z19, Z19
@@ -2191,9 +2478,9 @@ done109:
 	VMAXPD     Z0, Z19, Z19
 	XORQ       SI, SI
 	SUBQ       $0x00000008, AX
-	JL         tail111
+	JL         tail115
 
-loop110:
+loop114:
 	VMOVUPD      (CX)(SI*8), Z0
 	VSUBPD       Z19, Z0, Z0
 	VMINPD       Z0, Z2, Z0
@@ -2220,13 +2507,13 @@ loop110:
 	VADDPD       Z0, Z22, Z22
 	ADDQ         $0x00000008, SI
 	SUBQ         $0x00000008, AX
-	JGE          loop110
+	JGE          loop114
 
-tail111:
+tail115:
 	ADDQ $0x00000008, AX
-	JZ   done113
+	JZ   done117
 
-one112:
+one116:
 	MOVL         $0x000000ff, DI
 	BZHIL        AX, DI, DI
 	KMOVW        DI, K1
@@ -2256,9 +2543,9 @@ one112:
 	VADDPD       Z0, Z22, K1, Z22
 	ADDQ         $0x00000008, SI
 	SUBQ         $0x00000008, AX
-	JG           one112
+	JG           one116
 
-done113:
+done117:
 	VADDPD     Z23, Z22, Z22
 	VSHUFF64X2 $0x4e, Z22, Z22, Z0
 	VADDPD     Z0, Z22, Z22
@@ -2286,7 +2573,7 @@ TEXT ·normalize64avx512(SB), NOSPLIT, $0-64
 	MOVQ         CX, R8
 	SHLQ         $0x03, R8
 
-row114:
+row118:
 	VPXORQ Z3, Z3, Z3
 	VPXORQ Z4, Z4, Z4
 	VPXORQ Z5, Z5, Z5
@@ -2296,13 +2583,13 @@ row114:
 	VPXORQ Z9, Z9, Z9
 	VPXORQ Z10, Z10, Z10
 	TESTQ  DI, DI
-	JNZ    square115
+	JNZ    square119
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000020, R9
-	JL     tail118
+	JL     tail122
 
-loop117:
+loop121:
 	VMOVUPD (BX)(R10*8), Z11
 	VMOVUPD 64(BX)(R10*8), Z12
 	VMOVUPD 128(BX)(R10*8), Z13
@@ -2313,13 +2600,13 @@ loop117:
 	VADDPD  Z14, Z6, Z6
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop117
+	JGE     loop121
 
-tail118:
+tail122:
 	ADDQ $0x00000020, R9
-	JZ   done120
+	JZ   done124
 
-one119:
+one123:
 	MOVL      $0x000000ff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -2327,9 +2614,9 @@ one119:
 	VADDPD    Z11, Z3, Z3
 	ADDQ      $0x00000008, R10
 	SUBQ      $0x00000008, R9
-	JG        one119
+	JG        one123
 
-done120:
+done124:
 	VADDPD     Z5, Z3, Z3
 	VADDPD     Z6, Z4, Z4
 	VADDPD     Z4, Z3, Z3
@@ -2340,18 +2627,18 @@ done120:
 	VPERMILPD  $0x55, Z3, Z11
 	VADDPD     Z11, Z3, Z3
 	VMULPD     Z0, Z3, Z3
-	JMP        mean116
+	JMP        mean120
 
-square115:
+square119:
 	VPXORQ Z3, Z3, Z3
 
-mean116:
+mean120:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail122
+	JL   tail126
 
-loop121:
+loop125:
 	VMOVUPD     (BX)(R10*8), Z11
 	VMOVUPD     64(BX)(R10*8), Z12
 	VMOVUPD     128(BX)(R10*8), Z13
@@ -2366,13 +2653,13 @@ loop121:
 	VFMADD231PD Z14, Z14, Z10
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop121
+	JGE         loop125
 
-tail122:
+tail126:
 	ADDQ $0x00000020, R9
-	JZ   done124
+	JZ   done128
 
-one123:
+one127:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2381,9 +2668,9 @@ one123:
 	VFMADD231PD Z11, Z11, K1, Z7
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one123
+	JG          one127
 
-done124:
+done128:
 	VADDPD      Z9, Z7, Z7
 	VADDPD      Z10, Z8, Z8
 	VADDPD      Z8, Z7, Z7
@@ -2399,9 +2686,9 @@ done124:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000020, R9
-	JL          tail126
+	JL          tail130
 
-loop125:
+loop129:
 	VMOVUPD (BX)(R10*8), Z11
 	VMOVUPD 64(BX)(R10*8), Z12
 	VMOVUPD 128(BX)(R10*8), Z13
@@ -2420,13 +2707,13 @@ loop125:
 	VMOVUPD Z14, 192(DX)(R10*8)
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop125
+	JGE     loop129
 
-tail126:
+tail130:
 	ADDQ $0x00000020, R9
-	JZ   done128
+	JZ   done132
 
-one127:
+one131:
 	MOVL      $0x000000ff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -2436,20 +2723,20 @@ one127:
 	VMOVUPD   Z11, K1, (DX)(R10*8)
 	ADDQ      $0x00000008, R10
 	SUBQ      $0x00000008, R9
-	JG        one127
+	JG        one131
 
-done128:
+done132:
 	TESTQ  SI, SI
-	JZ     none129
+	JZ     none133
 	VMOVSD X3, (SI)
 	VMOVSD X7, 8(SI)
 	ADDQ   $0x10, SI
 
-none129:
+none133:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row114
+	JNZ  row118
 	VZEROUPPER
 	RET
 
@@ -2468,7 +2755,7 @@ TEXT ·normalizeGrad64avx512(SB), NOSPLIT, $0-64
 	MOVQ         CX, R8
 	SHLQ         $0x03, R8
 
-row130:
+row134:
 	VPXORQ Z3, Z3, Z3
 	VPXORQ Z4, Z4, Z4
 	VPXORQ Z5, Z5, Z5
@@ -2478,13 +2765,13 @@ row130:
 	VPXORQ Z9, Z9, Z9
 	VPXORQ Z10, Z10, Z10
 	TESTQ  DI, DI
-	JNZ    square131
+	JNZ    square135
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000020, R9
-	JL     tail134
+	JL     tail138
 
-loop133:
+loop137:
 	VMOVUPD (BX)(R10*8), Z11
 	VMOVUPD 64(BX)(R10*8), Z12
 	VMOVUPD 128(BX)(R10*8), Z13
@@ -2495,13 +2782,13 @@ loop133:
 	VADDPD  Z14, Z6, Z6
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop133
+	JGE     loop137
 
-tail134:
+tail138:
 	ADDQ $0x00000020, R9
-	JZ   done136
+	JZ   done140
 
-one135:
+one139:
 	MOVL      $0x000000ff, R11
 	BZHIL     R9, R11, R11
 	KMOVW     R11, K1
@@ -2509,9 +2796,9 @@ one135:
 	VADDPD    Z11, Z3, Z3
 	ADDQ      $0x00000008, R10
 	SUBQ      $0x00000008, R9
-	JG        one135
+	JG        one139
 
-done136:
+done140:
 	VADDPD     Z5, Z3, Z3
 	VADDPD     Z6, Z4, Z4
 	VADDPD     Z4, Z3, Z3
@@ -2522,18 +2809,18 @@ done136:
 	VPERMILPD  $0x55, Z3, Z11
 	VADDPD     Z11, Z3, Z3
 	VMULPD     Z0, Z3, Z3
-	JMP        mean132
+	JMP        mean136
 
-square131:
+square135:
 	VPXORQ Z3, Z3, Z3
 
-mean132:
+mean136:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail138
+	JL   tail142
 
-loop137:
+loop141:
 	VMOVUPD     (BX)(R10*8), Z11
 	VMOVUPD     64(BX)(R10*8), Z12
 	VMOVUPD     128(BX)(R10*8), Z13
@@ -2548,13 +2835,13 @@ loop137:
 	VFMADD231PD Z14, Z14, Z10
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop137
+	JGE         loop141
 
-tail138:
+tail142:
 	ADDQ $0x00000020, R9
-	JZ   done140
+	JZ   done144
 
-one139:
+one143:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2563,9 +2850,9 @@ one139:
 	VFMADD231PD Z11, Z11, K1, Z7
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one139
+	JG          one143
 
-done140:
+done144:
 	VADDPD      Z9, Z7, Z7
 	VADDPD      Z10, Z8, Z8
 	VADDPD      Z8, Z7, Z7
@@ -2589,9 +2876,9 @@ done140:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000020, R9
-	JL          tail142
+	JL          tail146
 
-loop141:
+loop145:
 	VMOVUPD     (BX)(R10*8), Z11
 	VMOVUPD     64(BX)(R10*8), Z12
 	VMOVUPD     128(BX)(R10*8), Z13
@@ -2618,13 +2905,13 @@ loop141:
 	VFMADD231PD Z26, Z14, Z22
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop141
+	JGE         loop145
 
-tail142:
+tail146:
 	ADDQ $0x00000020, R9
-	JZ   done144
+	JZ   done148
 
-one143:
+one147:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2636,9 +2923,9 @@ one143:
 	VFMADD231PD Z12, Z11, K1, Z19
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one143
+	JG          one147
 
-done144:
+done148:
 	VADDPD     Z17, Z15, Z15
 	VADDPD     Z18, Z16, Z16
 	VADDPD     Z16, Z15, Z15
@@ -2660,16 +2947,16 @@ done144:
 	VMULPD     Z0, Z15, Z15
 	VMULPD     Z0, Z19, Z19
 	TESTQ      DI, DI
-	JZ         centred145
+	JZ         centred149
 	VPXORQ     Z15, Z15, Z15
 
-centred145:
+centred149:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail147
+	JL   tail151
 
-loop146:
+loop150:
 	VMOVUPD      (BX)(R10*8), Z11
 	VMOVUPD      64(BX)(R10*8), Z12
 	VMOVUPD      128(BX)(R10*8), Z13
@@ -2704,13 +2991,13 @@ loop146:
 	VMOVUPD      Z26, 192(DX)(R10*8)
 	ADDQ         $0x00000020, R10
 	SUBQ         $0x00000020, R9
-	JGE          loop146
+	JGE          loop150
 
-tail147:
+tail151:
 	ADDQ $0x00000020, R9
-	JZ   done149
+	JZ   done153
 
-one148:
+one152:
 	MOVL         $0x000000ff, R11
 	BZHIL        R9, R11, R11
 	KMOVW        R11, K1
@@ -2724,14 +3011,14 @@ one148:
 	VMOVUPD      Z12, K1, (DX)(R10*8)
 	ADDQ         $0x00000008, R10
 	SUBQ         $0x00000008, R9
-	JG           one148
+	JG           one152
 
-done149:
+done153:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row130
+	JNZ  row134
 	VZEROUPPER
 	RET
 
@@ -2746,13 +3033,13 @@ TEXT ·gate64avx512(SB), NOSPLIT, $0-40
 	MOVQ CX, DI
 	SHLQ $0x03, DI
 
-row150:
+row154:
 	MOVQ CX, R8
 	XORQ R9, R9
 	SUBQ $0x00000020, R8
-	JL   tail152
+	JL   tail156
 
-loop151:
+loop155:
 	VMOVUPD (BX)(R9*8), Z0
 	VMOVUPD 64(BX)(R9*8), Z1
 	VMOVUPD 128(BX)(R9*8), Z2
@@ -2771,13 +3058,13 @@ loop151:
 	VMOVUPD Z3, 192(DX)(R9*8)
 	ADDQ    $0x00000020, R9
 	SUBQ    $0x00000020, R8
-	JGE     loop151
+	JGE     loop155
 
-tail152:
+tail156:
 	ADDQ $0x00000020, R8
-	JZ   done154
+	JZ   done158
 
-one153:
+one157:
 	MOVL      $0x000000ff, R10
 	BZHIL     R8, R10, R10
 	KMOVW     R10, K1
@@ -2787,13 +3074,13 @@ one153:
 	VMOVUPD   Z0, K1, (DX)(R9*8)
 	ADDQ      $0x00000008, R9
 	SUBQ      $0x00000008, R8
-	JG        one153
+	JG        one157
 
-done154:
+done158:
 	ADDQ DI, DX
 	ADDQ DI, BX
 	DECQ AX
-	JNZ  row150
+	JNZ  row154
 	VZEROUPPER
 	RET
 
@@ -2809,13 +3096,13 @@ TEXT ·gateAdd64avx512(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x03, R8
 
-row155:
+row159:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail157
+	JL   tail161
 
-loop156:
+loop160:
 	VMOVUPD     (BX)(R10*8), Z0
 	VMOVUPD     64(BX)(R10*8), Z1
 	VMOVUPD     128(BX)(R10*8), Z2
@@ -2838,13 +3125,13 @@ loop156:
 	VMOVUPD     Z3, 192(DX)(R10*8)
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop156
+	JGE         loop160
 
-tail157:
+tail161:
 	ADDQ $0x00000020, R9
-	JZ   done159
+	JZ   done163
 
-one158:
+one162:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2855,14 +3142,14 @@ one158:
 	VMOVUPD     Z0, K1, (DX)(R10*8)
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one158
+	JG          one162
 
-done159:
+done163:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row155
+	JNZ  row159
 	VZEROUPPER
 	RET
 
@@ -2878,13 +3165,13 @@ TEXT ·modulate64avx512(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x03, R8
 
-row160:
+row164:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail162
+	JL   tail166
 
-loop161:
+loop165:
 	VMOVUPD     (BX)(R10*8), Z0
 	VMOVUPD     64(BX)(R10*8), Z1
 	VMOVUPD     128(BX)(R10*8), Z2
@@ -2911,13 +3198,13 @@ loop161:
 	VMOVUPD     Z3, 192(DX)(R10*8)
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop161
+	JGE         loop165
 
-tail162:
+tail166:
 	ADDQ $0x00000020, R9
-	JZ   done164
+	JZ   done168
 
-one163:
+one167:
 	MOVL        $0x000000ff, R11
 	BZHIL       R9, R11, R11
 	KMOVW       R11, K1
@@ -2929,13 +3216,13 @@ one163:
 	VMOVUPD     Z0, K1, (DX)(R10*8)
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JG          one163
+	JG          one167
 
-done164:
+done168:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row160
+	JNZ  row164
 	VZEROUPPER
 	RET
 
@@ -3266,7 +3553,7 @@ TEXT ·softmax32avx2(SB), NOSPLIT, $0-44
 	VBROADCASTSS pool32<>+0(SB), Y1
 	SHLQ         $0x02, DX
 
-row165:
+row169:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VMOVUPS Y1, Y2
@@ -3276,9 +3563,9 @@ row165:
 	MOVQ    CX, DI
 	XORQ    R8, R8
 	SUBQ    $0x00000020, DI
-	JL      tail167
+	JL      tail171
 
-loop166:
+loop170:
 	VMOVUPS (SI)(R8*4), Y8
 	VMOVUPS 32(SI)(R8*4), Y9
 	VMOVUPS 64(SI)(R8*4), Y10
@@ -3293,25 +3580,25 @@ loop166:
 	VMAXPS  Y11, Y5, Y5
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
-	JGE     loop166
+	JGE     loop170
 
-tail167:
+tail171:
 	ADDQ $0x00000020, DI
-	JZ   done169
+	JZ   done173
 	SUBQ $0x00000008, DI
-	JL   part170
+	JL   part174
 
-one168:
+one172:
 	VMOVUPS (SI)(R8*4), Y8
 	VMULPS  Y0, Y8, Y8
 	VMAXPS  Y8, Y2, Y2
 	ADDQ    $0x00000008, R8
 	SUBQ    $0x00000008, DI
-	JGE     one168
+	JGE     one172
 
-part170:
+part174:
 	ADDQ       $0x00000008, DI
-	JZ         done169
+	JZ         done173
 	NEGQ       DI
 	LEAQ       edge<>+256(SB), R9
 	VMOVUPS    (R9)(DI*4), Y8
@@ -3320,7 +3607,7 @@ part170:
 	VMAXPS     Y9, Y2, Y9
 	VBLENDVPS  Y8, Y9, Y2, Y2
 
-done169:
+done173:
 	VMAXPS     Y4, Y2, Y2
 	VMAXPS     Y5, Y3, Y3
 	VMAXPS     Y3, Y2, Y2
@@ -3333,9 +3620,9 @@ done169:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000010, DI
-	JL         tail172
+	JL         tail176
 
-loop171:
+loop175:
 	VMOVUPS      (SI)(R8*4), Y3
 	VMOVUPS      32(SI)(R8*4), Y4
 	VMULPS       Y0, Y3, Y3
@@ -3392,15 +3679,15 @@ loop171:
 	VADDPS       Y4, Y7, Y7
 	ADDQ         $0x00000010, R8
 	SUBQ         $0x00000010, DI
-	JGE          loop171
+	JGE          loop175
 
-tail172:
+tail176:
 	ADDQ $0x00000010, DI
-	JZ   done174
+	JZ   done178
 	SUBQ $0x00000008, DI
-	JL   part175
+	JL   part179
 
-one173:
+one177:
 	VMOVUPS      (SI)(R8*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VSUBPS       Y2, Y3, Y3
@@ -3431,11 +3718,11 @@ one173:
 	VADDPS       Y3, Y6, Y6
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
-	JGE          one173
+	JGE          one177
 
-part175:
+part179:
 	ADDQ         $0x00000008, DI
-	JZ           done174
+	JZ           done178
 	NEGQ         DI
 	LEAQ         edge<>+256(SB), R9
 	VMOVUPS      (R9)(DI*4), Y3
@@ -3469,7 +3756,7 @@ part175:
 	VADDPS       Y4, Y6, Y2
 	VBLENDVPS    Y3, Y2, Y6, Y6
 
-done174:
+done178:
 	VADDPS     Y7, Y6, Y6
 	VPERM2F128 $0x01, Y6, Y6, Y2
 	VADDPS     Y2, Y6, Y6
@@ -3482,9 +3769,9 @@ done174:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000020, DI
-	JL         tail177
+	JL         tail181
 
-loop176:
+loop180:
 	VMOVUPS (BX)(R8*4), Y2
 	VMOVUPS 32(BX)(R8*4), Y3
 	VMOVUPS 64(BX)(R8*4), Y4
@@ -3499,25 +3786,25 @@ loop176:
 	VMOVUPS Y5, 96(BX)(R8*4)
 	ADDQ    $0x00000020, R8
 	SUBQ    $0x00000020, DI
-	JGE     loop176
+	JGE     loop180
 
-tail177:
+tail181:
 	ADDQ $0x00000020, DI
-	JZ   done179
+	JZ   done183
 	SUBQ $0x00000008, DI
-	JL   part180
+	JL   part184
 
-one178:
+one182:
 	VMOVUPS (BX)(R8*4), Y2
 	VMULPS  Y6, Y2, Y2
 	VMOVUPS Y2, (BX)(R8*4)
 	ADDQ    $0x00000008, R8
 	SUBQ    $0x00000008, DI
-	JGE     one178
+	JGE     one182
 
-part180:
+part184:
 	ADDQ       $0x00000008, DI
-	JZ         done179
+	JZ         done183
 	NEGQ       DI
 	LEAQ       edge<>+256(SB), R9
 	VMOVUPS    (R9)(DI*4), Y2
@@ -3525,11 +3812,11 @@ part180:
 	VMULPS     Y6, Y3, Y3
 	VMASKMOVPS Y3, Y2, (BX)(R8*4)
 
-done179:
+done183:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	DECQ AX
-	JNZ  row165
+	JNZ  row169
 	VZEROUPPER
 	RET
 
@@ -3545,7 +3832,7 @@ TEXT ·softmaxGrad32avx2(SB), NOSPLIT, $0-52
 	VBROADCASTSS scale+48(FP), Y0
 	SHLQ         $0x02, DX
 
-row181:
+row185:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3553,9 +3840,9 @@ row181:
 	MOVQ   CX, R8
 	XORQ   R9, R9
 	SUBQ   $0x00000020, R8
-	JL     tail183
+	JL     tail187
 
-loop182:
+loop186:
 	VMOVUPS     (SI)(R9*4), Y5
 	VMOVUPS     32(SI)(R9*4), Y6
 	VMOVUPS     64(SI)(R9*4), Y7
@@ -3570,25 +3857,25 @@ loop182:
 	VFMADD231PS Y12, Y8, Y4
 	ADDQ        $0x00000020, R9
 	SUBQ        $0x00000020, R8
-	JGE         loop182
+	JGE         loop186
 
-tail183:
+tail187:
 	ADDQ $0x00000020, R8
-	JZ   done185
+	JZ   done189
 	SUBQ $0x00000008, R8
-	JL   part186
+	JL   part190
 
-one184:
+one188:
 	VMOVUPS     (SI)(R9*4), Y5
 	VMOVUPS     (DI)(R9*4), Y6
 	VFMADD231PS Y6, Y5, Y1
 	ADDQ        $0x00000008, R9
 	SUBQ        $0x00000008, R8
-	JGE         one184
+	JGE         one188
 
-part186:
+part190:
 	ADDQ        $0x00000008, R8
-	JZ          done185
+	JZ          done189
 	NEGQ        R8
 	LEAQ        edge<>+256(SB), R10
 	VMOVUPS     (R10)(R8*4), Y5
@@ -3596,7 +3883,7 @@ part186:
 	VMASKMOVPS  (DI)(R9*4), Y5, Y5
 	VFMADD231PS Y5, Y6, Y1
 
-done185:
+done189:
 	VADDPS     Y3, Y1, Y1
 	VADDPS     Y4, Y2, Y2
 	VADDPS     Y2, Y1, Y1
@@ -3609,9 +3896,9 @@ done185:
 	MOVQ       CX, R8
 	XORQ       R9, R9
 	SUBQ       $0x00000020, R8
-	JL         tail188
+	JL         tail192
 
-loop187:
+loop191:
 	VMOVUPS (SI)(R9*4), Y2
 	VMOVUPS 32(SI)(R9*4), Y3
 	VMOVUPS 64(SI)(R9*4), Y4
@@ -3638,15 +3925,15 @@ loop187:
 	VMOVUPS Y5, 96(BX)(R9*4)
 	ADDQ    $0x00000020, R9
 	SUBQ    $0x00000020, R8
-	JGE     loop187
+	JGE     loop191
 
-tail188:
+tail192:
 	ADDQ $0x00000020, R8
-	JZ   done190
+	JZ   done194
 	SUBQ $0x00000008, R8
-	JL   part191
+	JL   part195
 
-one189:
+one193:
 	VMOVUPS (SI)(R9*4), Y2
 	VMOVUPS (DI)(R9*4), Y3
 	VSUBPS  Y1, Y3, Y3
@@ -3655,11 +3942,11 @@ one189:
 	VMOVUPS Y2, (BX)(R9*4)
 	ADDQ    $0x00000008, R9
 	SUBQ    $0x00000008, R8
-	JGE     one189
+	JGE     one193
 
-part191:
+part195:
 	ADDQ       $0x00000008, R8
-	JZ         done190
+	JZ         done194
 	NEGQ       R8
 	LEAQ       edge<>+256(SB), R10
 	VMOVUPS    (R10)(R8*4), Y2
@@ -3670,12 +3957,12 @@ part191:
 	VMULPS     Y4, Y3, Y3
 	VMASKMOVPS Y3, Y2, (BX)(R9*4)
 
-done190:
+done194:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	ADDQ DX, DI
 	DECQ AX
-	JNZ  row181
+	JNZ  row185
 	VZEROUPPER
 	RET
 
@@ -3696,9 +3983,9 @@ TEXT ·logSumExp32avx2(SB), NOSPLIT, $0-32
 	MOVQ         AX, SI
 	XORQ         DI, DI
 	SUBQ         $0x00000020, SI
-	JL           tail193
+	JL           tail197
 
-loop192:
+loop196:
 	VMOVUPS (CX)(DI*4), Y6
 	VMOVUPS 32(CX)(DI*4), Y7
 	VMOVUPS 64(CX)(DI*4), Y8
@@ -3709,24 +3996,24 @@ loop192:
 	VMAXPS  Y9, Y0, Y0
 	ADDQ    $0x00000020, DI
 	SUBQ    $0x00000020, SI
-	JGE     loop192
+	JGE     loop196
 
-tail193:
+tail197:
 	ADDQ $0x00000020, SI
-	JZ   done195
+	JZ   done199
 	SUBQ $0x00000008, SI
-	JL   part196
+	JL   part200
 
-one194:
+one198:
 	VMOVUPS (CX)(DI*4), Y6
 	VMAXPS  Y6, Y1, Y1
 	ADDQ    $0x00000008, DI
 	SUBQ    $0x00000008, SI
-	JGE     one194
+	JGE     one198
 
-part196:
+part200:
 	ADDQ       $0x00000008, SI
-	JZ         done195
+	JZ         done199
 	NEGQ       SI
 	LEAQ       edge<>+256(SB), R8
 	VMOVUPS    (R8)(SI*4), Y6
@@ -3734,7 +4021,7 @@ part196:
 	VMAXPS     Y7, Y1, Y7
 	VBLENDVPS  Y6, Y7, Y1, Y1
 
-done195:
+done199:
 	VMAXPS     Y3, Y1, Y1
 	VMAXPS     Y0, Y2, Y2
 	VMAXPS     Y2, Y1, Y1
@@ -3746,9 +4033,9 @@ done195:
 	VMAXPS     Y0, Y1, Y1
 	XORQ       SI, SI
 	SUBQ       $0x00000010, AX
-	JL         tail198
+	JL         tail202
 
-loop197:
+loop201:
 	VMOVUPS      (CX)(SI*4), Y0
 	VMOVUPS      32(CX)(SI*4), Y2
 	VSUBPS       Y1, Y0, Y0
@@ -3801,15 +4088,15 @@ loop197:
 	VADDPS       Y2, Y5, Y5
 	ADDQ         $0x00000010, SI
 	SUBQ         $0x00000010, AX
-	JGE          loop197
+	JGE          loop201
 
-tail198:
+tail202:
 	ADDQ $0x00000010, AX
-	JZ   done200
+	JZ   done204
 	SUBQ $0x00000008, AX
-	JL   part201
+	JL   part205
 
-one199:
+one203:
 	VMOVUPS      (CX)(SI*4), Y0
 	VSUBPS       Y1, Y0, Y0
 	VMOVUPS      wide32<>+0(SB), Y2
@@ -3838,11 +4125,11 @@ one199:
 	VADDPS       Y0, Y4, Y4
 	ADDQ         $0x00000008, SI
 	SUBQ         $0x00000008, AX
-	JGE          one199
+	JGE          one203
 
-part201:
+part205:
 	ADDQ         $0x00000008, AX
-	JZ           done200
+	JZ           done204
 	NEGQ         AX
 	LEAQ         edge<>+256(SB), DI
 	VMOVUPS      (DI)(AX*4), Y0
@@ -3874,7 +4161,7 @@ part201:
 	VADDPS       Y2, Y4, Y2
 	VBLENDVPS    Y0, Y2, Y4, Y4
 
-done200:
+done204:
 	VADDPS     Y5, Y4, Y4
 	VPERM2F128 $0x01, Y4, Y4, Y0
 	VADDPS     Y0, Y4, Y4
@@ -3901,7 +4188,7 @@ TEXT ·normalize32avx2(SB), NOSPLIT, $0-56
 	MOVQ         CX, R8
 	SHLQ         $0x02, R8
 
-row202:
+row206:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
@@ -3911,13 +4198,13 @@ row202:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	TESTQ  DI, DI
-	JNZ    square203
+	JNZ    square207
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000020, R9
-	JL     tail206
+	JL     tail210
 
-loop205:
+loop209:
 	VMOVUPS (BX)(R10*4), Y10
 	VMOVUPS 32(BX)(R10*4), Y11
 	VMOVUPS 64(BX)(R10*4), Y12
@@ -3928,31 +4215,31 @@ loop205:
 	VADDPS  Y13, Y5, Y5
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop205
+	JGE     loop209
 
-tail206:
+tail210:
 	ADDQ $0x00000020, R9
-	JZ   done208
+	JZ   done212
 	SUBQ $0x00000008, R9
-	JL   part209
+	JL   part213
 
-one207:
+one211:
 	VMOVUPS (BX)(R10*4), Y10
 	VADDPS  Y10, Y2, Y2
 	ADDQ    $0x00000008, R10
 	SUBQ    $0x00000008, R9
-	JGE     one207
+	JGE     one211
 
-part209:
+part213:
 	ADDQ       $0x00000008, R9
-	JZ         done208
+	JZ         done212
 	NEGQ       R9
 	LEAQ       edge<>+256(SB), R11
 	VMOVUPS    (R11)(R9*4), Y10
 	VMASKMOVPS (BX)(R10*4), Y10, Y10
 	VADDPS     Y10, Y2, Y2
 
-done208:
+done212:
 	VADDPS     Y4, Y2, Y2
 	VADDPS     Y5, Y3, Y3
 	VADDPS     Y3, Y2, Y2
@@ -3963,18 +4250,18 @@ done208:
 	VPERMILPS  $0xb1, Y2, Y3
 	VADDPS     Y3, Y2, Y2
 	VMULPS     Y0, Y2, Y2
-	JMP        mean204
+	JMP        mean208
 
-square203:
+square207:
 	VXORPS Y2, Y2, Y2
 
-mean204:
+mean208:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail211
+	JL   tail215
 
-loop210:
+loop214:
 	VMOVUPS     (BX)(R10*4), Y3
 	VMOVUPS     32(BX)(R10*4), Y4
 	VMOVUPS     64(BX)(R10*4), Y5
@@ -3989,25 +4276,25 @@ loop210:
 	VFMADD231PS Y10, Y10, Y9
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop210
+	JGE         loop214
 
-tail211:
+tail215:
 	ADDQ $0x00000020, R9
-	JZ   done213
+	JZ   done217
 	SUBQ $0x00000008, R9
-	JL   part214
+	JL   part218
 
-one212:
+one216:
 	VMOVUPS     (BX)(R10*4), Y3
 	VSUBPS      Y2, Y3, Y3
 	VFMADD231PS Y3, Y3, Y6
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JGE         one212
+	JGE         one216
 
-part214:
+part218:
 	ADDQ        $0x00000008, R9
-	JZ          done213
+	JZ          done217
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPS     (R11)(R9*4), Y3
@@ -4017,7 +4304,7 @@ part214:
 	VFMADD231PS Y4, Y4, Y5
 	VBLENDVPS   Y3, Y5, Y6, Y6
 
-done213:
+done217:
 	VADDPS      Y8, Y6, Y6
 	VADDPS      Y9, Y7, Y7
 	VADDPS      Y7, Y6, Y6
@@ -4034,9 +4321,9 @@ done213:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000020, R9
-	JL          tail216
+	JL          tail220
 
-loop215:
+loop219:
 	VMOVUPS (BX)(R10*4), Y3
 	VMOVUPS 32(BX)(R10*4), Y4
 	VMOVUPS 64(BX)(R10*4), Y5
@@ -4055,26 +4342,26 @@ loop215:
 	VMOVUPS Y7, 96(DX)(R10*4)
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop215
+	JGE     loop219
 
-tail216:
+tail220:
 	ADDQ $0x00000020, R9
-	JZ   done218
+	JZ   done222
 	SUBQ $0x00000008, R9
-	JL   part219
+	JL   part223
 
-one217:
+one221:
 	VMOVUPS (BX)(R10*4), Y3
 	VSUBPS  Y2, Y3, Y3
 	VMULPS  Y6, Y3, Y3
 	VMOVUPS Y3, (DX)(R10*4)
 	ADDQ    $0x00000008, R10
 	SUBQ    $0x00000008, R9
-	JGE     one217
+	JGE     one221
 
-part219:
+part223:
 	ADDQ       $0x00000008, R9
-	JZ         done218
+	JZ         done222
 	NEGQ       R9
 	LEAQ       edge<>+256(SB), R11
 	VMOVUPS    (R11)(R9*4), Y3
@@ -4083,18 +4370,18 @@ part219:
 	VMULPS     Y6, Y4, Y4
 	VMASKMOVPS Y4, Y3, (DX)(R10*4)
 
-done218:
+done222:
 	TESTQ  SI, SI
-	JZ     none220
+	JZ     none224
 	VMOVSS X2, (SI)
 	VMOVSS X6, 4(SI)
 	ADDQ   $0x08, SI
 
-none220:
+none224:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row202
+	JNZ  row206
 	VZEROUPPER
 	RET
 
@@ -4112,7 +4399,7 @@ TEXT ·normalizeGrad32avx2(SB), NOSPLIT, $0-56
 	MOVQ         CX, R8
 	SHLQ         $0x02, R8
 
-row221:
+row225:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
@@ -4122,13 +4409,13 @@ row221:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	TESTQ  DI, DI
-	JNZ    square222
+	JNZ    square226
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000020, R9
-	JL     tail225
+	JL     tail229
 
-loop224:
+loop228:
 	VMOVUPS (BX)(R10*4), Y10
 	VMOVUPS 32(BX)(R10*4), Y11
 	VMOVUPS 64(BX)(R10*4), Y12
@@ -4139,31 +4426,31 @@ loop224:
 	VADDPS  Y13, Y5, Y5
 	ADDQ    $0x00000020, R10
 	SUBQ    $0x00000020, R9
-	JGE     loop224
+	JGE     loop228
 
-tail225:
+tail229:
 	ADDQ $0x00000020, R9
-	JZ   done227
+	JZ   done231
 	SUBQ $0x00000008, R9
-	JL   part228
+	JL   part232
 
-one226:
+one230:
 	VMOVUPS (BX)(R10*4), Y10
 	VADDPS  Y10, Y2, Y2
 	ADDQ    $0x00000008, R10
 	SUBQ    $0x00000008, R9
-	JGE     one226
+	JGE     one230
 
-part228:
+part232:
 	ADDQ       $0x00000008, R9
-	JZ         done227
+	JZ         done231
 	NEGQ       R9
 	LEAQ       edge<>+256(SB), R11
 	VMOVUPS    (R11)(R9*4), Y10
 	VMASKMOVPS (BX)(R10*4), Y10, Y10
 	VADDPS     Y10, Y2, Y2
 
-done227:
+done231:
 	VADDPS     Y4, Y2, Y2
 	VADDPS     Y5, Y3, Y3
 	VADDPS     Y3, Y2, Y2
@@ -4174,18 +4461,18 @@ done227:
 	VPERMILPS  $0xb1, Y2, Y3
 	VADDPS     Y3, Y2, Y2
 	VMULPS     Y0, Y2, Y2
-	JMP        mean223
+	JMP        mean227
 
-square222:
+square226:
 	VXORPS Y2, Y2, Y2
 
-mean223:
+mean227:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail230
+	JL   tail234
 
-loop229:
+loop233:
 	VMOVUPS     (BX)(R10*4), Y3
 	VMOVUPS     32(BX)(R10*4), Y4
 	VMOVUPS     64(BX)(R10*4), Y5
@@ -4200,25 +4487,25 @@ loop229:
 	VFMADD231PS Y10, Y10, Y9
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop229
+	JGE         loop233
 
-tail230:
+tail234:
 	ADDQ $0x00000020, R9
-	JZ   done232
+	JZ   done236
 	SUBQ $0x00000008, R9
-	JL   part233
+	JL   part237
 
-one231:
+one235:
 	VMOVUPS     (BX)(R10*4), Y3
 	VSUBPS      Y2, Y3, Y3
 	VFMADD231PS Y3, Y3, Y6
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JGE         one231
+	JGE         one235
 
-part233:
+part237:
 	ADDQ        $0x00000008, R9
-	JZ          done232
+	JZ          done236
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPS     (R11)(R9*4), Y3
@@ -4228,7 +4515,7 @@ part233:
 	VFMADD231PS Y4, Y4, Y5
 	VBLENDVPS   Y3, Y5, Y6, Y6
 
-done232:
+done236:
 	VADDPS      Y8, Y6, Y6
 	VADDPS      Y9, Y7, Y7
 	VADDPS      Y7, Y6, Y6
@@ -4249,9 +4536,9 @@ done232:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000010, R9
-	JL          tail235
+	JL          tail239
 
-loop234:
+loop238:
 	VMOVUPS     (BX)(R10*4), Y8
 	VMOVUPS     32(BX)(R10*4), Y9
 	VMOVUPS     (SI)(R10*4), Y10
@@ -4266,15 +4553,15 @@ loop234:
 	VFMADD231PS Y11, Y9, Y7
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JGE         loop234
+	JGE         loop238
 
-tail235:
+tail239:
 	ADDQ $0x00000010, R9
-	JZ   done237
+	JZ   done241
 	SUBQ $0x00000008, R9
-	JL   part238
+	JL   part242
 
-one236:
+one240:
 	VMOVUPS     (BX)(R10*4), Y8
 	VMOVUPS     (SI)(R10*4), Y9
 	VSUBPS      Y2, Y8, Y8
@@ -4283,11 +4570,11 @@ one236:
 	VFMADD231PS Y9, Y8, Y5
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JGE         one236
+	JGE         one240
 
-part238:
+part242:
 	ADDQ        $0x00000008, R9
-	JZ          done237
+	JZ          done241
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPS     (R11)(R9*4), Y8
@@ -4300,7 +4587,7 @@ part238:
 	VFMADD231PS Y10, Y9, Y11
 	VBLENDVPS   Y8, Y11, Y5, Y5
 
-done237:
+done241:
 	VADDPS     Y4, Y3, Y3
 	VPERM2F128 $0x01, Y3, Y3, Y4
 	VADDPS     Y4, Y3, Y3
@@ -4318,16 +4605,16 @@ done237:
 	VMULPS     Y0, Y3, Y3
 	VMULPS     Y0, Y5, Y5
 	TESTQ      DI, DI
-	JZ         centred239
+	JZ         centred243
 	VXORPS     Y3, Y3, Y3
 
-centred239:
+centred243:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail241
+	JL   tail245
 
-loop240:
+loop244:
 	VMOVUPS      (BX)(R10*4), Y4
 	VMOVUPS      32(BX)(R10*4), Y7
 	VMOVUPS      64(BX)(R10*4), Y8
@@ -4362,15 +4649,15 @@ loop240:
 	VMOVUPS      Y13, 96(DX)(R10*4)
 	ADDQ         $0x00000020, R10
 	SUBQ         $0x00000020, R9
-	JGE          loop240
+	JGE          loop244
 
-tail241:
+tail245:
 	ADDQ $0x00000020, R9
-	JZ   done243
+	JZ   done247
 	SUBQ $0x00000008, R9
-	JL   part244
+	JL   part248
 
-one242:
+one246:
 	VMOVUPS      (BX)(R10*4), Y4
 	VMOVUPS      (SI)(R10*4), Y7
 	VSUBPS       Y2, Y4, Y4
@@ -4381,11 +4668,11 @@ one242:
 	VMOVUPS      Y7, (DX)(R10*4)
 	ADDQ         $0x00000008, R10
 	SUBQ         $0x00000008, R9
-	JGE          one242
+	JGE          one246
 
-part244:
+part248:
 	ADDQ         $0x00000008, R9
-	JZ           done243
+	JZ           done247
 	NEGQ         R9
 	LEAQ         edge<>+256(SB), R11
 	VMOVUPS      (R11)(R9*4), Y4
@@ -4398,12 +4685,12 @@ part244:
 	VMULPS       Y6, Y8, Y8
 	VMASKMOVPS   Y8, Y4, (DX)(R10*4)
 
-done243:
+done247:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row221
+	JNZ  row225
 	VZEROUPPER
 	RET
 
@@ -4418,13 +4705,13 @@ TEXT ·gate32avx2(SB), NOSPLIT, $0-40
 	MOVQ CX, DI
 	SHLQ $0x02, DI
 
-row245:
+row249:
 	MOVQ CX, R8
 	XORQ R9, R9
 	SUBQ $0x00000020, R8
-	JL   tail247
+	JL   tail251
 
-loop246:
+loop250:
 	VMOVUPS (BX)(R9*4), Y0
 	VMOVUPS 32(BX)(R9*4), Y1
 	VMOVUPS 64(BX)(R9*4), Y2
@@ -4443,26 +4730,26 @@ loop246:
 	VMOVUPS Y3, 96(DX)(R9*4)
 	ADDQ    $0x00000020, R9
 	SUBQ    $0x00000020, R8
-	JGE     loop246
+	JGE     loop250
 
-tail247:
+tail251:
 	ADDQ $0x00000020, R8
-	JZ   done249
+	JZ   done253
 	SUBQ $0x00000008, R8
-	JL   part250
+	JL   part254
 
-one248:
+one252:
 	VMOVUPS (BX)(R9*4), Y0
 	VMOVUPS (SI)(R9*4), Y1
 	VMULPS  Y1, Y0, Y0
 	VMOVUPS Y0, (DX)(R9*4)
 	ADDQ    $0x00000008, R9
 	SUBQ    $0x00000008, R8
-	JGE     one248
+	JGE     one252
 
-part250:
+part254:
 	ADDQ       $0x00000008, R8
-	JZ         done249
+	JZ         done253
 	NEGQ       R8
 	LEAQ       edge<>+256(SB), R10
 	VMOVUPS    (R10)(R8*4), Y0
@@ -4471,11 +4758,11 @@ part250:
 	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (DX)(R9*4)
 
-done249:
+done253:
 	ADDQ DI, DX
 	ADDQ DI, BX
 	DECQ AX
-	JNZ  row245
+	JNZ  row249
 	VZEROUPPER
 	RET
 
@@ -4491,13 +4778,13 @@ TEXT ·gateAdd32avx2(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x02, R8
 
-row251:
+row255:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail253
+	JL   tail257
 
-loop252:
+loop256:
 	VMOVUPS     (BX)(R10*4), Y0
 	VMOVUPS     32(BX)(R10*4), Y1
 	VMOVUPS     64(BX)(R10*4), Y2
@@ -4520,15 +4807,15 @@ loop252:
 	VMOVUPS     Y3, 96(DX)(R10*4)
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop252
+	JGE         loop256
 
-tail253:
+tail257:
 	ADDQ $0x00000020, R9
-	JZ   done255
+	JZ   done259
 	SUBQ $0x00000008, R9
-	JL   part256
+	JL   part260
 
-one254:
+one258:
 	VMOVUPS     (BX)(R10*4), Y0
 	VMOVUPS     (SI)(R10*4), Y1
 	VMOVUPS     (DI)(R10*4), Y2
@@ -4536,11 +4823,11 @@ one254:
 	VMOVUPS     Y0, (DX)(R10*4)
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JGE         one254
+	JGE         one258
 
-part256:
+part260:
 	ADDQ        $0x00000008, R9
-	JZ          done255
+	JZ          done259
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPS     (R11)(R9*4), Y0
@@ -4550,12 +4837,12 @@ part256:
 	VFMADD231PS Y3, Y2, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(R10*4)
 
-done255:
+done259:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row251
+	JNZ  row255
 	VZEROUPPER
 	RET
 
@@ -4571,13 +4858,13 @@ TEXT ·modulate32avx2(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x02, R8
 
-row257:
+row261:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000020, R9
-	JL   tail259
+	JL   tail263
 
-loop258:
+loop262:
 	VMOVUPS     (BX)(R10*4), Y0
 	VMOVUPS     32(BX)(R10*4), Y1
 	VMOVUPS     64(BX)(R10*4), Y2
@@ -4604,15 +4891,15 @@ loop258:
 	VMOVUPS     Y3, 96(DX)(R10*4)
 	ADDQ        $0x00000020, R10
 	SUBQ        $0x00000020, R9
-	JGE         loop258
+	JGE         loop262
 
-tail259:
+tail263:
 	ADDQ $0x00000020, R9
-	JZ   done261
+	JZ   done265
 	SUBQ $0x00000008, R9
-	JL   part262
+	JL   part266
 
-one260:
+one264:
 	VMOVUPS     (BX)(R10*4), Y0
 	VMOVUPS     (SI)(R10*4), Y1
 	VMOVUPS     (DI)(R10*4), Y2
@@ -4621,11 +4908,11 @@ one260:
 	VMOVUPS     Y0, (DX)(R10*4)
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JGE         one260
+	JGE         one264
 
-part262:
+part266:
 	ADDQ        $0x00000008, R9
-	JZ          done261
+	JZ          done265
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPS     (R11)(R9*4), Y0
@@ -4636,11 +4923,11 @@ part262:
 	VADDPS      Y3, Y2, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(R10*4)
 
-done261:
+done265:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row257
+	JNZ  row261
 	VZEROUPPER
 	RET
 
@@ -4939,7 +5226,7 @@ TEXT ·softmax64avx2(SB), NOSPLIT, $0-48
 	VBROADCASTSD pool64<>+0(SB), Y1
 	SHLQ         $0x03, DX
 
-row263:
+row267:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VMOVUPD Y1, Y2
@@ -4949,9 +5236,9 @@ row263:
 	MOVQ    CX, DI
 	XORQ    R8, R8
 	SUBQ    $0x00000010, DI
-	JL      tail265
+	JL      tail269
 
-loop264:
+loop268:
 	VMOVUPD (SI)(R8*8), Y8
 	VMOVUPD 32(SI)(R8*8), Y9
 	VMOVUPD 64(SI)(R8*8), Y10
@@ -4966,25 +5253,25 @@ loop264:
 	VMAXPD  Y11, Y5, Y5
 	ADDQ    $0x00000010, R8
 	SUBQ    $0x00000010, DI
-	JGE     loop264
+	JGE     loop268
 
-tail265:
+tail269:
 	ADDQ $0x00000010, DI
-	JZ   done267
+	JZ   done271
 	SUBQ $0x00000004, DI
-	JL   part268
+	JL   part272
 
-one266:
+one270:
 	VMOVUPD (SI)(R8*8), Y8
 	VMULPD  Y0, Y8, Y8
 	VMAXPD  Y8, Y2, Y2
 	ADDQ    $0x00000004, R8
 	SUBQ    $0x00000004, DI
-	JGE     one266
+	JGE     one270
 
-part268:
+part272:
 	ADDQ       $0x00000004, DI
-	JZ         done267
+	JZ         done271
 	NEGQ       DI
 	LEAQ       edge<>+256(SB), R9
 	VMOVUPD    (R9)(DI*8), Y8
@@ -4993,7 +5280,7 @@ part268:
 	VMAXPD     Y9, Y2, Y9
 	VBLENDVPD  Y8, Y9, Y2, Y2
 
-done267:
+done271:
 	VMAXPD     Y4, Y2, Y2
 	VMAXPD     Y5, Y3, Y3
 	VMAXPD     Y3, Y2, Y2
@@ -5004,9 +5291,9 @@ done267:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000004, DI
-	JL         tail270
+	JL         tail274
 
-loop269:
+loop273:
 	VMOVUPD      (SI)(R8*8), Y3
 	VMULPD       Y0, Y3, Y3
 	VSUBPD       Y2, Y3, Y3
@@ -5044,15 +5331,15 @@ loop269:
 	VADDPD       Y3, Y6, Y6
 	ADDQ         $0x00000004, R8
 	SUBQ         $0x00000004, DI
-	JGE          loop269
+	JGE          loop273
 
-tail270:
+tail274:
 	ADDQ $0x00000004, DI
-	JZ   done272
+	JZ   done276
 	SUBQ $0x00000004, DI
-	JL   part273
+	JL   part277
 
-one271:
+one275:
 	VMOVUPD      (SI)(R8*8), Y3
 	VMULPD       Y0, Y3, Y3
 	VSUBPD       Y2, Y3, Y3
@@ -5090,11 +5377,11 @@ one271:
 	VADDPD       Y3, Y6, Y6
 	ADDQ         $0x00000004, R8
 	SUBQ         $0x00000004, DI
-	JGE          one271
+	JGE          one275
 
-part273:
+part277:
 	ADDQ         $0x00000004, DI
-	JZ           done272
+	JZ           done276
 	NEGQ         DI
 	LEAQ         edge<>+256(SB), R9
 	VMOVUPD      (R9)(DI*8), Y3
@@ -5135,7 +5422,7 @@ part273:
 	VADDPD       Y4, Y6, Y2
 	VBLENDVPD    Y3, Y2, Y6, Y6
 
-done272:
+done276:
 	VADDPD     Y7, Y6, Y6
 	VPERM2F128 $0x01, Y6, Y6, Y2
 	VADDPD     Y2, Y6, Y6
@@ -5146,9 +5433,9 @@ done272:
 	MOVQ       CX, DI
 	XORQ       R8, R8
 	SUBQ       $0x00000010, DI
-	JL         tail275
+	JL         tail279
 
-loop274:
+loop278:
 	VMOVUPD (BX)(R8*8), Y2
 	VMOVUPD 32(BX)(R8*8), Y3
 	VMOVUPD 64(BX)(R8*8), Y4
@@ -5163,25 +5450,25 @@ loop274:
 	VMOVUPD Y5, 96(BX)(R8*8)
 	ADDQ    $0x00000010, R8
 	SUBQ    $0x00000010, DI
-	JGE     loop274
+	JGE     loop278
 
-tail275:
+tail279:
 	ADDQ $0x00000010, DI
-	JZ   done277
+	JZ   done281
 	SUBQ $0x00000004, DI
-	JL   part278
+	JL   part282
 
-one276:
+one280:
 	VMOVUPD (BX)(R8*8), Y2
 	VMULPD  Y6, Y2, Y2
 	VMOVUPD Y2, (BX)(R8*8)
 	ADDQ    $0x00000004, R8
 	SUBQ    $0x00000004, DI
-	JGE     one276
+	JGE     one280
 
-part278:
+part282:
 	ADDQ       $0x00000004, DI
-	JZ         done277
+	JZ         done281
 	NEGQ       DI
 	LEAQ       edge<>+256(SB), R9
 	VMOVUPD    (R9)(DI*8), Y2
@@ -5189,11 +5476,11 @@ part278:
 	VMULPD     Y6, Y3, Y3
 	VMASKMOVPD Y3, Y2, (BX)(R8*8)
 
-done277:
+done281:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	DECQ AX
-	JNZ  row263
+	JNZ  row267
 	VZEROUPPER
 	RET
 
@@ -5209,7 +5496,7 @@ TEXT ·softmaxGrad64avx2(SB), NOSPLIT, $0-56
 	VBROADCASTSD scale+48(FP), Y0
 	SHLQ         $0x03, DX
 
-row279:
+row283:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -5217,9 +5504,9 @@ row279:
 	MOVQ   CX, R8
 	XORQ   R9, R9
 	SUBQ   $0x00000010, R8
-	JL     tail281
+	JL     tail285
 
-loop280:
+loop284:
 	VMOVUPD     (SI)(R9*8), Y5
 	VMOVUPD     32(SI)(R9*8), Y6
 	VMOVUPD     64(SI)(R9*8), Y7
@@ -5234,25 +5521,25 @@ loop280:
 	VFMADD231PD Y12, Y8, Y4
 	ADDQ        $0x00000010, R9
 	SUBQ        $0x00000010, R8
-	JGE         loop280
+	JGE         loop284
 
-tail281:
+tail285:
 	ADDQ $0x00000010, R8
-	JZ   done283
+	JZ   done287
 	SUBQ $0x00000004, R8
-	JL   part284
+	JL   part288
 
-one282:
+one286:
 	VMOVUPD     (SI)(R9*8), Y5
 	VMOVUPD     (DI)(R9*8), Y6
 	VFMADD231PD Y6, Y5, Y1
 	ADDQ        $0x00000004, R9
 	SUBQ        $0x00000004, R8
-	JGE         one282
+	JGE         one286
 
-part284:
+part288:
 	ADDQ        $0x00000004, R8
-	JZ          done283
+	JZ          done287
 	NEGQ        R8
 	LEAQ        edge<>+256(SB), R10
 	VMOVUPD     (R10)(R8*8), Y5
@@ -5260,7 +5547,7 @@ part284:
 	VMASKMOVPD  (DI)(R9*8), Y5, Y5
 	VFMADD231PD Y5, Y6, Y1
 
-done283:
+done287:
 	VADDPD     Y3, Y1, Y1
 	VADDPD     Y4, Y2, Y2
 	VADDPD     Y2, Y1, Y1
@@ -5271,9 +5558,9 @@ done283:
 	MOVQ       CX, R8
 	XORQ       R9, R9
 	SUBQ       $0x00000010, R8
-	JL         tail286
+	JL         tail290
 
-loop285:
+loop289:
 	VMOVUPD (SI)(R9*8), Y2
 	VMOVUPD 32(SI)(R9*8), Y3
 	VMOVUPD 64(SI)(R9*8), Y4
@@ -5300,15 +5587,15 @@ loop285:
 	VMOVUPD Y5, 96(BX)(R9*8)
 	ADDQ    $0x00000010, R9
 	SUBQ    $0x00000010, R8
-	JGE     loop285
+	JGE     loop289
 
-tail286:
+tail290:
 	ADDQ $0x00000010, R8
-	JZ   done288
+	JZ   done292
 	SUBQ $0x00000004, R8
-	JL   part289
+	JL   part293
 
-one287:
+one291:
 	VMOVUPD (SI)(R9*8), Y2
 	VMOVUPD (DI)(R9*8), Y3
 	VSUBPD  Y1, Y3, Y3
@@ -5317,11 +5604,11 @@ one287:
 	VMOVUPD Y2, (BX)(R9*8)
 	ADDQ    $0x00000004, R9
 	SUBQ    $0x00000004, R8
-	JGE     one287
+	JGE     one291
 
-part289:
+part293:
 	ADDQ       $0x00000004, R8
-	JZ         done288
+	JZ         done292
 	NEGQ       R8
 	LEAQ       edge<>+256(SB), R10
 	VMOVUPD    (R10)(R8*8), Y2
@@ -5332,12 +5619,12 @@ part289:
 	VMULPD     Y4, Y3, Y3
 	VMASKMOVPD Y3, Y2, (BX)(R9*8)
 
-done288:
+done292:
 	ADDQ DX, BX
 	ADDQ DX, SI
 	ADDQ DX, DI
 	DECQ AX
-	JNZ  row279
+	JNZ  row283
 	VZEROUPPER
 	RET
 
@@ -5358,9 +5645,9 @@ TEXT ·logSumExp64avx2(SB), NOSPLIT, $0-32
 	MOVQ         AX, SI
 	XORQ         DI, DI
 	SUBQ         $0x00000010, SI
-	JL           tail291
+	JL           tail295
 
-loop290:
+loop294:
 	VMOVUPD (CX)(DI*8), Y6
 	VMOVUPD 32(CX)(DI*8), Y7
 	VMOVUPD 64(CX)(DI*8), Y8
@@ -5371,24 +5658,24 @@ loop290:
 	VMAXPD  Y9, Y0, Y0
 	ADDQ    $0x00000010, DI
 	SUBQ    $0x00000010, SI
-	JGE     loop290
+	JGE     loop294
 
-tail291:
+tail295:
 	ADDQ $0x00000010, SI
-	JZ   done293
+	JZ   done297
 	SUBQ $0x00000004, SI
-	JL   part294
+	JL   part298
 
-one292:
+one296:
 	VMOVUPD (CX)(DI*8), Y6
 	VMAXPD  Y6, Y1, Y1
 	ADDQ    $0x00000004, DI
 	SUBQ    $0x00000004, SI
-	JGE     one292
+	JGE     one296
 
-part294:
+part298:
 	ADDQ       $0x00000004, SI
-	JZ         done293
+	JZ         done297
 	NEGQ       SI
 	LEAQ       edge<>+256(SB), R8
 	VMOVUPD    (R8)(SI*8), Y6
@@ -5396,7 +5683,7 @@ part294:
 	VMAXPD     Y7, Y1, Y7
 	VBLENDVPD  Y6, Y7, Y1, Y1
 
-done293:
+done297:
 	VMAXPD     Y3, Y1, Y1
 	VMAXPD     Y0, Y2, Y2
 	VMAXPD     Y2, Y1, Y1
@@ -5406,9 +5693,9 @@ done293:
 	VMAXPD     Y0, Y1, Y1
 	XORQ       SI, SI
 	SUBQ       $0x00000004, AX
-	JL         tail296
+	JL         tail300
 
-loop295:
+loop299:
 	VMOVUPD      (CX)(SI*8), Y0
 	VSUBPD       Y1, Y0, Y0
 	VMOVUPD      wide64<>+0(SB), Y2
@@ -5444,15 +5731,15 @@ loop295:
 	VADDPD       Y0, Y4, Y4
 	ADDQ         $0x00000004, SI
 	SUBQ         $0x00000004, AX
-	JGE          loop295
+	JGE          loop299
 
-tail296:
+tail300:
 	ADDQ $0x00000004, AX
-	JZ   done298
+	JZ   done302
 	SUBQ $0x00000004, AX
-	JL   part299
+	JL   part303
 
-one297:
+one301:
 	VMOVUPD      (CX)(SI*8), Y0
 	VSUBPD       Y1, Y0, Y0
 	VMOVUPD      wide64<>+0(SB), Y2
@@ -5488,11 +5775,11 @@ one297:
 	VADDPD       Y0, Y4, Y4
 	ADDQ         $0x00000004, SI
 	SUBQ         $0x00000004, AX
-	JGE          one297
+	JGE          one301
 
-part299:
+part303:
 	ADDQ         $0x00000004, AX
-	JZ           done298
+	JZ           done302
 	NEGQ         AX
 	LEAQ         edge<>+256(SB), DI
 	VMOVUPD      (DI)(AX*8), Y0
@@ -5531,7 +5818,7 @@ part299:
 	VADDPD       Y2, Y4, Y2
 	VBLENDVPD    Y0, Y2, Y4, Y4
 
-done298:
+done302:
 	VADDPD     Y5, Y4, Y4
 	VPERM2F128 $0x01, Y4, Y4, Y0
 	VADDPD     Y0, Y4, Y4
@@ -5556,7 +5843,7 @@ TEXT ·normalize64avx2(SB), NOSPLIT, $0-64
 	MOVQ         CX, R8
 	SHLQ         $0x03, R8
 
-row300:
+row304:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
@@ -5566,13 +5853,13 @@ row300:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	TESTQ  DI, DI
-	JNZ    square301
+	JNZ    square305
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000010, R9
-	JL     tail304
+	JL     tail308
 
-loop303:
+loop307:
 	VMOVUPD (BX)(R10*8), Y10
 	VMOVUPD 32(BX)(R10*8), Y11
 	VMOVUPD 64(BX)(R10*8), Y12
@@ -5583,31 +5870,31 @@ loop303:
 	VADDPD  Y13, Y5, Y5
 	ADDQ    $0x00000010, R10
 	SUBQ    $0x00000010, R9
-	JGE     loop303
+	JGE     loop307
 
-tail304:
+tail308:
 	ADDQ $0x00000010, R9
-	JZ   done306
+	JZ   done310
 	SUBQ $0x00000004, R9
-	JL   part307
+	JL   part311
 
-one305:
+one309:
 	VMOVUPD (BX)(R10*8), Y10
 	VADDPD  Y10, Y2, Y2
 	ADDQ    $0x00000004, R10
 	SUBQ    $0x00000004, R9
-	JGE     one305
+	JGE     one309
 
-part307:
+part311:
 	ADDQ       $0x00000004, R9
-	JZ         done306
+	JZ         done310
 	NEGQ       R9
 	LEAQ       edge<>+256(SB), R11
 	VMOVUPD    (R11)(R9*8), Y10
 	VMASKMOVPD (BX)(R10*8), Y10, Y10
 	VADDPD     Y10, Y2, Y2
 
-done306:
+done310:
 	VADDPD     Y4, Y2, Y2
 	VADDPD     Y5, Y3, Y3
 	VADDPD     Y3, Y2, Y2
@@ -5616,18 +5903,18 @@ done306:
 	VPERMILPD  $0x05, Y2, Y3
 	VADDPD     Y3, Y2, Y2
 	VMULPD     Y0, Y2, Y2
-	JMP        mean302
+	JMP        mean306
 
-square301:
+square305:
 	VXORPS Y2, Y2, Y2
 
-mean302:
+mean306:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000010, R9
-	JL   tail309
+	JL   tail313
 
-loop308:
+loop312:
 	VMOVUPD     (BX)(R10*8), Y3
 	VMOVUPD     32(BX)(R10*8), Y4
 	VMOVUPD     64(BX)(R10*8), Y5
@@ -5642,25 +5929,25 @@ loop308:
 	VFMADD231PD Y10, Y10, Y9
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JGE         loop308
+	JGE         loop312
 
-tail309:
+tail313:
 	ADDQ $0x00000010, R9
-	JZ   done311
+	JZ   done315
 	SUBQ $0x00000004, R9
-	JL   part312
+	JL   part316
 
-one310:
+one314:
 	VMOVUPD     (BX)(R10*8), Y3
 	VSUBPD      Y2, Y3, Y3
 	VFMADD231PD Y3, Y3, Y6
 	ADDQ        $0x00000004, R10
 	SUBQ        $0x00000004, R9
-	JGE         one310
+	JGE         one314
 
-part312:
+part316:
 	ADDQ        $0x00000004, R9
-	JZ          done311
+	JZ          done315
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPD     (R11)(R9*8), Y3
@@ -5670,7 +5957,7 @@ part312:
 	VFMADD231PD Y4, Y4, Y5
 	VBLENDVPD   Y3, Y5, Y6, Y6
 
-done311:
+done315:
 	VADDPD      Y8, Y6, Y6
 	VADDPD      Y9, Y7, Y7
 	VADDPD      Y7, Y6, Y6
@@ -5685,9 +5972,9 @@ done311:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000010, R9
-	JL          tail314
+	JL          tail318
 
-loop313:
+loop317:
 	VMOVUPD (BX)(R10*8), Y3
 	VMOVUPD 32(BX)(R10*8), Y4
 	VMOVUPD 64(BX)(R10*8), Y5
@@ -5706,26 +5993,26 @@ loop313:
 	VMOVUPD Y7, 96(DX)(R10*8)
 	ADDQ    $0x00000010, R10
 	SUBQ    $0x00000010, R9
-	JGE     loop313
+	JGE     loop317
 
-tail314:
+tail318:
 	ADDQ $0x00000010, R9
-	JZ   done316
+	JZ   done320
 	SUBQ $0x00000004, R9
-	JL   part317
+	JL   part321
 
-one315:
+one319:
 	VMOVUPD (BX)(R10*8), Y3
 	VSUBPD  Y2, Y3, Y3
 	VMULPD  Y6, Y3, Y3
 	VMOVUPD Y3, (DX)(R10*8)
 	ADDQ    $0x00000004, R10
 	SUBQ    $0x00000004, R9
-	JGE     one315
+	JGE     one319
 
-part317:
+part321:
 	ADDQ       $0x00000004, R9
-	JZ         done316
+	JZ         done320
 	NEGQ       R9
 	LEAQ       edge<>+256(SB), R11
 	VMOVUPD    (R11)(R9*8), Y3
@@ -5734,18 +6021,18 @@ part317:
 	VMULPD     Y6, Y4, Y4
 	VMASKMOVPD Y4, Y3, (DX)(R10*8)
 
-done316:
+done320:
 	TESTQ  SI, SI
-	JZ     none318
+	JZ     none322
 	VMOVSD X2, (SI)
 	VMOVSD X6, 8(SI)
 	ADDQ   $0x10, SI
 
-none318:
+none322:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row300
+	JNZ  row304
 	VZEROUPPER
 	RET
 
@@ -5763,7 +6050,7 @@ TEXT ·normalizeGrad64avx2(SB), NOSPLIT, $0-64
 	MOVQ         CX, R8
 	SHLQ         $0x03, R8
 
-row319:
+row323:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
@@ -5773,13 +6060,13 @@ row319:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	TESTQ  DI, DI
-	JNZ    square320
+	JNZ    square324
 	MOVQ   CX, R9
 	XORQ   R10, R10
 	SUBQ   $0x00000010, R9
-	JL     tail323
+	JL     tail327
 
-loop322:
+loop326:
 	VMOVUPD (BX)(R10*8), Y10
 	VMOVUPD 32(BX)(R10*8), Y11
 	VMOVUPD 64(BX)(R10*8), Y12
@@ -5790,31 +6077,31 @@ loop322:
 	VADDPD  Y13, Y5, Y5
 	ADDQ    $0x00000010, R10
 	SUBQ    $0x00000010, R9
-	JGE     loop322
+	JGE     loop326
 
-tail323:
+tail327:
 	ADDQ $0x00000010, R9
-	JZ   done325
+	JZ   done329
 	SUBQ $0x00000004, R9
-	JL   part326
+	JL   part330
 
-one324:
+one328:
 	VMOVUPD (BX)(R10*8), Y10
 	VADDPD  Y10, Y2, Y2
 	ADDQ    $0x00000004, R10
 	SUBQ    $0x00000004, R9
-	JGE     one324
+	JGE     one328
 
-part326:
+part330:
 	ADDQ       $0x00000004, R9
-	JZ         done325
+	JZ         done329
 	NEGQ       R9
 	LEAQ       edge<>+256(SB), R11
 	VMOVUPD    (R11)(R9*8), Y10
 	VMASKMOVPD (BX)(R10*8), Y10, Y10
 	VADDPD     Y10, Y2, Y2
 
-done325:
+done329:
 	VADDPD     Y4, Y2, Y2
 	VADDPD     Y5, Y3, Y3
 	VADDPD     Y3, Y2, Y2
@@ -5823,18 +6110,18 @@ done325:
 	VPERMILPD  $0x05, Y2, Y3
 	VADDPD     Y3, Y2, Y2
 	VMULPD     Y0, Y2, Y2
-	JMP        mean321
+	JMP        mean325
 
-square320:
+square324:
 	VXORPS Y2, Y2, Y2
 
-mean321:
+mean325:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000010, R9
-	JL   tail328
+	JL   tail332
 
-loop327:
+loop331:
 	VMOVUPD     (BX)(R10*8), Y3
 	VMOVUPD     32(BX)(R10*8), Y4
 	VMOVUPD     64(BX)(R10*8), Y5
@@ -5849,25 +6136,25 @@ loop327:
 	VFMADD231PD Y10, Y10, Y9
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JGE         loop327
+	JGE         loop331
 
-tail328:
+tail332:
 	ADDQ $0x00000010, R9
-	JZ   done330
+	JZ   done334
 	SUBQ $0x00000004, R9
-	JL   part331
+	JL   part335
 
-one329:
+one333:
 	VMOVUPD     (BX)(R10*8), Y3
 	VSUBPD      Y2, Y3, Y3
 	VFMADD231PD Y3, Y3, Y6
 	ADDQ        $0x00000004, R10
 	SUBQ        $0x00000004, R9
-	JGE         one329
+	JGE         one333
 
-part331:
+part335:
 	ADDQ        $0x00000004, R9
-	JZ          done330
+	JZ          done334
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPD     (R11)(R9*8), Y3
@@ -5877,7 +6164,7 @@ part331:
 	VFMADD231PD Y4, Y4, Y5
 	VBLENDVPD   Y3, Y5, Y6, Y6
 
-done330:
+done334:
 	VADDPD      Y8, Y6, Y6
 	VADDPD      Y9, Y7, Y7
 	VADDPD      Y7, Y6, Y6
@@ -5896,9 +6183,9 @@ done330:
 	MOVQ        CX, R9
 	XORQ        R10, R10
 	SUBQ        $0x00000008, R9
-	JL          tail333
+	JL          tail337
 
-loop332:
+loop336:
 	VMOVUPD     (BX)(R10*8), Y8
 	VMOVUPD     32(BX)(R10*8), Y9
 	VMOVUPD     (SI)(R10*8), Y10
@@ -5913,15 +6200,15 @@ loop332:
 	VFMADD231PD Y11, Y9, Y7
 	ADDQ        $0x00000008, R10
 	SUBQ        $0x00000008, R9
-	JGE         loop332
+	JGE         loop336
 
-tail333:
+tail337:
 	ADDQ $0x00000008, R9
-	JZ   done335
+	JZ   done339
 	SUBQ $0x00000004, R9
-	JL   part336
+	JL   part340
 
-one334:
+one338:
 	VMOVUPD     (BX)(R10*8), Y8
 	VMOVUPD     (SI)(R10*8), Y9
 	VSUBPD      Y2, Y8, Y8
@@ -5930,11 +6217,11 @@ one334:
 	VFMADD231PD Y9, Y8, Y5
 	ADDQ        $0x00000004, R10
 	SUBQ        $0x00000004, R9
-	JGE         one334
+	JGE         one338
 
-part336:
+part340:
 	ADDQ        $0x00000004, R9
-	JZ          done335
+	JZ          done339
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPD     (R11)(R9*8), Y8
@@ -5947,7 +6234,7 @@ part336:
 	VFMADD231PD Y10, Y9, Y11
 	VBLENDVPD   Y8, Y11, Y5, Y5
 
-done335:
+done339:
 	VADDPD     Y4, Y3, Y3
 	VPERM2F128 $0x01, Y3, Y3, Y4
 	VADDPD     Y4, Y3, Y3
@@ -5961,16 +6248,16 @@ done335:
 	VMULPD     Y0, Y3, Y3
 	VMULPD     Y0, Y5, Y5
 	TESTQ      DI, DI
-	JZ         centred337
+	JZ         centred341
 	VXORPS     Y3, Y3, Y3
 
-centred337:
+centred341:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000010, R9
-	JL   tail339
+	JL   tail343
 
-loop338:
+loop342:
 	VMOVUPD      (BX)(R10*8), Y4
 	VMOVUPD      32(BX)(R10*8), Y7
 	VMOVUPD      64(BX)(R10*8), Y8
@@ -6005,15 +6292,15 @@ loop338:
 	VMOVUPD      Y13, 96(DX)(R10*8)
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000010, R9
-	JGE          loop338
+	JGE          loop342
 
-tail339:
+tail343:
 	ADDQ $0x00000010, R9
-	JZ   done341
+	JZ   done345
 	SUBQ $0x00000004, R9
-	JL   part342
+	JL   part346
 
-one340:
+one344:
 	VMOVUPD      (BX)(R10*8), Y4
 	VMOVUPD      (SI)(R10*8), Y7
 	VSUBPD       Y2, Y4, Y4
@@ -6024,11 +6311,11 @@ one340:
 	VMOVUPD      Y7, (DX)(R10*8)
 	ADDQ         $0x00000004, R10
 	SUBQ         $0x00000004, R9
-	JGE          one340
+	JGE          one344
 
-part342:
+part346:
 	ADDQ         $0x00000004, R9
-	JZ           done341
+	JZ           done345
 	NEGQ         R9
 	LEAQ         edge<>+256(SB), R11
 	VMOVUPD      (R11)(R9*8), Y4
@@ -6041,12 +6328,12 @@ part342:
 	VMULPD       Y6, Y8, Y8
 	VMASKMOVPD   Y8, Y4, (DX)(R10*8)
 
-done341:
+done345:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row319
+	JNZ  row323
 	VZEROUPPER
 	RET
 
@@ -6061,13 +6348,13 @@ TEXT ·gate64avx2(SB), NOSPLIT, $0-40
 	MOVQ CX, DI
 	SHLQ $0x03, DI
 
-row343:
+row347:
 	MOVQ CX, R8
 	XORQ R9, R9
 	SUBQ $0x00000010, R8
-	JL   tail345
+	JL   tail349
 
-loop344:
+loop348:
 	VMOVUPD (BX)(R9*8), Y0
 	VMOVUPD 32(BX)(R9*8), Y1
 	VMOVUPD 64(BX)(R9*8), Y2
@@ -6086,26 +6373,26 @@ loop344:
 	VMOVUPD Y3, 96(DX)(R9*8)
 	ADDQ    $0x00000010, R9
 	SUBQ    $0x00000010, R8
-	JGE     loop344
+	JGE     loop348
 
-tail345:
+tail349:
 	ADDQ $0x00000010, R8
-	JZ   done347
+	JZ   done351
 	SUBQ $0x00000004, R8
-	JL   part348
+	JL   part352
 
-one346:
+one350:
 	VMOVUPD (BX)(R9*8), Y0
 	VMOVUPD (SI)(R9*8), Y1
 	VMULPD  Y1, Y0, Y0
 	VMOVUPD Y0, (DX)(R9*8)
 	ADDQ    $0x00000004, R9
 	SUBQ    $0x00000004, R8
-	JGE     one346
+	JGE     one350
 
-part348:
+part352:
 	ADDQ       $0x00000004, R8
-	JZ         done347
+	JZ         done351
 	NEGQ       R8
 	LEAQ       edge<>+256(SB), R10
 	VMOVUPD    (R10)(R8*8), Y0
@@ -6114,11 +6401,11 @@ part348:
 	VMULPD     Y2, Y1, Y1
 	VMASKMOVPD Y1, Y0, (DX)(R9*8)
 
-done347:
+done351:
 	ADDQ DI, DX
 	ADDQ DI, BX
 	DECQ AX
-	JNZ  row343
+	JNZ  row347
 	VZEROUPPER
 	RET
 
@@ -6134,13 +6421,13 @@ TEXT ·gateAdd64avx2(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x03, R8
 
-row349:
+row353:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000010, R9
-	JL   tail351
+	JL   tail355
 
-loop350:
+loop354:
 	VMOVUPD     (BX)(R10*8), Y0
 	VMOVUPD     32(BX)(R10*8), Y1
 	VMOVUPD     64(BX)(R10*8), Y2
@@ -6163,15 +6450,15 @@ loop350:
 	VMOVUPD     Y3, 96(DX)(R10*8)
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JGE         loop350
+	JGE         loop354
 
-tail351:
+tail355:
 	ADDQ $0x00000010, R9
-	JZ   done353
+	JZ   done357
 	SUBQ $0x00000004, R9
-	JL   part354
+	JL   part358
 
-one352:
+one356:
 	VMOVUPD     (BX)(R10*8), Y0
 	VMOVUPD     (SI)(R10*8), Y1
 	VMOVUPD     (DI)(R10*8), Y2
@@ -6179,11 +6466,11 @@ one352:
 	VMOVUPD     Y0, (DX)(R10*8)
 	ADDQ        $0x00000004, R10
 	SUBQ        $0x00000004, R9
-	JGE         one352
+	JGE         one356
 
-part354:
+part358:
 	ADDQ        $0x00000004, R9
-	JZ          done353
+	JZ          done357
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPD     (R11)(R9*8), Y0
@@ -6193,12 +6480,12 @@ part354:
 	VFMADD231PD Y3, Y2, Y1
 	VMASKMOVPD  Y1, Y0, (DX)(R10*8)
 
-done353:
+done357:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	ADDQ R8, SI
 	DECQ AX
-	JNZ  row349
+	JNZ  row353
 	VZEROUPPER
 	RET
 
@@ -6214,13 +6501,13 @@ TEXT ·modulate64avx2(SB), NOSPLIT, $0-48
 	MOVQ CX, R8
 	SHLQ $0x03, R8
 
-row355:
+row359:
 	MOVQ CX, R9
 	XORQ R10, R10
 	SUBQ $0x00000010, R9
-	JL   tail357
+	JL   tail361
 
-loop356:
+loop360:
 	VMOVUPD     (BX)(R10*8), Y0
 	VMOVUPD     32(BX)(R10*8), Y1
 	VMOVUPD     64(BX)(R10*8), Y2
@@ -6247,15 +6534,15 @@ loop356:
 	VMOVUPD     Y3, 96(DX)(R10*8)
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000010, R9
-	JGE         loop356
+	JGE         loop360
 
-tail357:
+tail361:
 	ADDQ $0x00000010, R9
-	JZ   done359
+	JZ   done363
 	SUBQ $0x00000004, R9
-	JL   part360
+	JL   part364
 
-one358:
+one362:
 	VMOVUPD     (BX)(R10*8), Y0
 	VMOVUPD     (SI)(R10*8), Y1
 	VMOVUPD     (DI)(R10*8), Y2
@@ -6264,11 +6551,11 @@ one358:
 	VMOVUPD     Y0, (DX)(R10*8)
 	ADDQ        $0x00000004, R10
 	SUBQ        $0x00000004, R9
-	JGE         one358
+	JGE         one362
 
-part360:
+part364:
 	ADDQ        $0x00000004, R9
-	JZ          done359
+	JZ          done363
 	NEGQ        R9
 	LEAQ        edge<>+256(SB), R11
 	VMOVUPD     (R11)(R9*8), Y0
@@ -6279,11 +6566,11 @@ part360:
 	VADDPD      Y3, Y2, Y1
 	VMASKMOVPD  Y1, Y0, (DX)(R10*8)
 
-done359:
+done363:
 	ADDQ R8, DX
 	ADDQ R8, BX
 	DECQ AX
-	JNZ  row355
+	JNZ  row359
 	VZEROUPPER
 	RET
 
@@ -6297,42 +6584,42 @@ TEXT ·softmaxColumns32avx2(SB), NOSPLIT, $0-48
 	MOVQ ahead+40(FP), SI
 	LEAQ (DX)(DX*2), DI
 
-column361:
+column365:
 	VXORPS  Y1, Y1, Y1
 	VMOVUPS (BX), Y0
 	MOVQ    BX, R9
 	MOVQ    AX, R8
 	SUBQ    $0x04, R8
-	JL      tail363
+	JL      tail367
 
-down362:
+down366:
 	VMAXPS (R9), Y0, Y0
 	VMAXPS (R9)(DX*1), Y0, Y0
 	VMAXPS (R9)(DX*2), Y0, Y0
 	VMAXPS (R9)(DI*1), Y0, Y0
 	LEAQ   (R9)(DX*4), R9
 	SUBQ   $0x04, R8
-	JGE    down362
+	JGE    down366
 
-tail363:
+tail367:
 	ADDQ $0x04, R8
-	JZ   done365
+	JZ   done369
 
-one364:
+one368:
 	VMAXPS (R9), Y0, Y0
 	ADDQ   DX, R9
 	DECQ   R8
-	JNZ    one364
+	JNZ    one368
 
-done365:
+done369:
 	VBROADCASTSS base2+32(FP), Y2
 	VMULPS       Y2, Y0, Y0
 	MOVQ         BX, R9
 	MOVQ         AX, R8
 	SUBQ         $0x04, R8
-	JL           tail367
+	JL           tail371
 
-down366:
+down370:
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
@@ -6417,13 +6704,13 @@ down366:
 	VADDPS       Y5, Y1, Y1
 	LEAQ         (R9)(DX*4), R9
 	SUBQ         $0x04, R8
-	JGE          down366
+	JGE          down370
 
-tail367:
+tail371:
 	ADDQ $0x04, R8
-	JZ   done369
+	JZ   done373
 
-one368:
+one372:
 	PREFETCHT1   (SI)
 	ADDQ         $0x00000040, SI
 	VMOVUPS      (R9), Y2
@@ -6454,17 +6741,17 @@ one368:
 	VADDPS       Y2, Y1, Y1
 	ADDQ         DX, R9
 	DECQ         R8
-	JNZ          one368
+	JNZ          one372
 
-done369:
+done373:
 	VMOVUPS wide32<>+320(SB), Y0
 	VDIVPS  Y1, Y0, Y1
 	MOVQ    BX, R9
 	MOVQ    AX, R8
 	SUBQ    $0x04, R8
-	JL      tail371
+	JL      tail375
 
-down370:
+down374:
 	VMULPS  (R9), Y1, Y0
 	VMULPS  (R9)(DX*1), Y1, Y2
 	VMULPS  (R9)(DX*2), Y1, Y3
@@ -6475,23 +6762,23 @@ down370:
 	VMOVUPS Y4, (R9)(DI*1)
 	LEAQ    (R9)(DX*4), R9
 	SUBQ    $0x04, R8
-	JGE     down370
+	JGE     down374
 
-tail371:
+tail375:
 	ADDQ $0x04, R8
-	JZ   done373
+	JZ   done377
 
-one372:
+one376:
 	VMULPS  (R9), Y1, Y0
 	VMOVUPS Y0, (R9)
 	ADDQ    DX, R9
 	DECQ    R8
-	JNZ     one372
+	JNZ     one376
 
-done373:
+done377:
 	ADDQ $0x20, BX
 	DECQ CX
-	JNZ  column361
+	JNZ  column365
 	VZEROUPPER
 	RET
 
@@ -6507,7 +6794,7 @@ TEXT ·softmaxGradColumns32avx2(SB), NOSPLIT, $0-56
 	VBROADCASTSS scale+40(FP), Y0
 	LEAQ         (DX)(DX*2), R8
 
-column374:
+column378:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -6516,9 +6803,9 @@ column374:
 	MOVQ   SI, R11
 	MOVQ   AX, R9
 	SUBQ   $0x04, R9
-	JL     tail376
+	JL     tail380
 
-down375:
+down379:
 	PREFETCHT1  (DI)
 	PREFETCHT1  64(DI)
 	PREFETCHT1  128(DI)
@@ -6535,13 +6822,13 @@ down375:
 	LEAQ        (R10)(DX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x04, R9
-	JGE         down375
+	JGE         down379
 
-tail376:
+tail380:
 	ADDQ $0x04, R9
-	JZ   done378
+	JZ   done382
 
-one377:
+one381:
 	PREFETCHT1  (DI)
 	ADDQ        $0x00000040, DI
 	VMOVUPS     (R10), Y5
@@ -6549,9 +6836,9 @@ one377:
 	ADDQ        DX, R10
 	ADDQ        DX, R11
 	DECQ        R9
-	JNZ         one377
+	JNZ         one381
 
-done378:
+done382:
 	VADDPS Y3, Y1, Y1
 	VADDPS Y4, Y2, Y2
 	VADDPS Y2, Y1, Y1
@@ -6559,9 +6846,9 @@ done378:
 	MOVQ   SI, R11
 	MOVQ   AX, R9
 	SUBQ   $0x04, R9
-	JL     tail380
+	JL     tail384
 
-down379:
+down383:
 	VMOVUPS (R11), Y2
 	VMOVUPS (R11)(DX*1), Y3
 	VMOVUPS (R11)(DX*2), Y4
@@ -6585,13 +6872,13 @@ down379:
 	LEAQ    (R10)(DX*4), R10
 	LEAQ    (R11)(DX*4), R11
 	SUBQ    $0x04, R9
-	JGE     down379
+	JGE     down383
 
-tail380:
+tail384:
 	ADDQ $0x04, R9
-	JZ   done382
+	JZ   done386
 
-one381:
+one385:
 	VMOVUPS (R11), Y2
 	VSUBPS  Y1, Y2, Y2
 	VMULPS  (R10), Y0, Y3
@@ -6600,13 +6887,13 @@ one381:
 	ADDQ    DX, R10
 	ADDQ    DX, R11
 	DECQ    R9
-	JNZ     one381
+	JNZ     one385
 
-done382:
+done386:
 	ADDQ $0x20, BX
 	ADDQ $0x20, SI
 	DECQ CX
-	JNZ  column374
+	JNZ  column378
 	VZEROUPPER
 	RET
 
@@ -6620,42 +6907,42 @@ TEXT ·softmaxColumns64avx2(SB), NOSPLIT, $0-48
 	MOVQ ahead+40(FP), SI
 	LEAQ (DX)(DX*2), DI
 
-column383:
+column387:
 	VXORPS  Y1, Y1, Y1
 	VMOVUPD (BX), Y0
 	MOVQ    BX, R9
 	MOVQ    AX, R8
 	SUBQ    $0x04, R8
-	JL      tail385
+	JL      tail389
 
-down384:
+down388:
 	VMAXPD (R9), Y0, Y0
 	VMAXPD (R9)(DX*1), Y0, Y0
 	VMAXPD (R9)(DX*2), Y0, Y0
 	VMAXPD (R9)(DI*1), Y0, Y0
 	LEAQ   (R9)(DX*4), R9
 	SUBQ   $0x04, R8
-	JGE    down384
+	JGE    down388
 
-tail385:
+tail389:
 	ADDQ $0x04, R8
-	JZ   done387
+	JZ   done391
 
-one386:
+one390:
 	VMAXPD (R9), Y0, Y0
 	ADDQ   DX, R9
 	DECQ   R8
-	JNZ    one386
+	JNZ    one390
 
-done387:
+done391:
 	VBROADCASTSD base2+32(FP), Y2
 	VMULPD       Y2, Y0, Y0
 	MOVQ         BX, R9
 	MOVQ         AX, R8
 	SUBQ         $0x04, R8
-	JL           tail389
+	JL           tail393
 
-down388:
+down392:
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	PREFETCHT1   128(SI)
@@ -6775,13 +7062,13 @@ down388:
 	VADDPD       Y5, Y1, Y1
 	LEAQ         (R9)(DX*4), R9
 	SUBQ         $0x04, R8
-	JGE          down388
+	JGE          down392
 
-tail389:
+tail393:
 	ADDQ $0x04, R8
-	JZ   done391
+	JZ   done395
 
-one390:
+one394:
 	PREFETCHT1   (SI)
 	ADDQ         $0x00000040, SI
 	VMOVUPD      (R9), Y2
@@ -6826,17 +7113,17 @@ one390:
 	VADDPD       Y2, Y1, Y1
 	ADDQ         DX, R9
 	DECQ         R8
-	JNZ          one390
+	JNZ          one394
 
-done391:
+done395:
 	VMOVUPD wide64<>+544(SB), Y0
 	VDIVPD  Y1, Y0, Y1
 	MOVQ    BX, R9
 	MOVQ    AX, R8
 	SUBQ    $0x04, R8
-	JL      tail393
+	JL      tail397
 
-down392:
+down396:
 	VMULPD  (R9), Y1, Y0
 	VMULPD  (R9)(DX*1), Y1, Y2
 	VMULPD  (R9)(DX*2), Y1, Y3
@@ -6847,23 +7134,23 @@ down392:
 	VMOVUPD Y4, (R9)(DI*1)
 	LEAQ    (R9)(DX*4), R9
 	SUBQ    $0x04, R8
-	JGE     down392
+	JGE     down396
 
-tail393:
+tail397:
 	ADDQ $0x04, R8
-	JZ   done395
+	JZ   done399
 
-one394:
+one398:
 	VMULPD  (R9), Y1, Y0
 	VMOVUPD Y0, (R9)
 	ADDQ    DX, R9
 	DECQ    R8
-	JNZ     one394
+	JNZ     one398
 
-done395:
+done399:
 	ADDQ $0x20, BX
 	DECQ CX
-	JNZ  column383
+	JNZ  column387
 	VZEROUPPER
 	RET
 
@@ -6879,7 +7166,7 @@ TEXT ·softmaxGradColumns64avx2(SB), NOSPLIT, $0-56
 	VBROADCASTSD scale+40(FP), Y0
 	LEAQ         (DX)(DX*2), R8
 
-column396:
+column400:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -6888,9 +7175,9 @@ column396:
 	MOVQ   SI, R11
 	MOVQ   AX, R9
 	SUBQ   $0x04, R9
-	JL     tail398
+	JL     tail402
 
-down397:
+down401:
 	PREFETCHT1  (DI)
 	PREFETCHT1  64(DI)
 	PREFETCHT1  128(DI)
@@ -6907,13 +7194,13 @@ down397:
 	LEAQ        (R10)(DX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x04, R9
-	JGE         down397
+	JGE         down401
 
-tail398:
+tail402:
 	ADDQ $0x04, R9
-	JZ   done400
+	JZ   done404
 
-one399:
+one403:
 	PREFETCHT1  (DI)
 	ADDQ        $0x00000040, DI
 	VMOVUPD     (R10), Y5
@@ -6921,9 +7208,9 @@ one399:
 	ADDQ        DX, R10
 	ADDQ        DX, R11
 	DECQ        R9
-	JNZ         one399
+	JNZ         one403
 
-done400:
+done404:
 	VADDPD Y3, Y1, Y1
 	VADDPD Y4, Y2, Y2
 	VADDPD Y2, Y1, Y1
@@ -6931,9 +7218,9 @@ done400:
 	MOVQ   SI, R11
 	MOVQ   AX, R9
 	SUBQ   $0x04, R9
-	JL     tail402
+	JL     tail406
 
-down401:
+down405:
 	VMOVUPD (R11), Y2
 	VMOVUPD (R11)(DX*1), Y3
 	VMOVUPD (R11)(DX*2), Y4
@@ -6957,13 +7244,13 @@ down401:
 	LEAQ    (R10)(DX*4), R10
 	LEAQ    (R11)(DX*4), R11
 	SUBQ    $0x04, R9
-	JGE     down401
+	JGE     down405
 
-tail402:
+tail406:
 	ADDQ $0x04, R9
-	JZ   done404
+	JZ   done408
 
-one403:
+one407:
 	VMOVUPD (R11), Y2
 	VSUBPD  Y1, Y2, Y2
 	VMULPD  (R10), Y0, Y3
@@ -6972,13 +7259,13 @@ one403:
 	ADDQ    DX, R10
 	ADDQ    DX, R11
 	DECQ    R9
-	JNZ     one403
+	JNZ     one407
 
-done404:
+done408:
 	ADDQ $0x20, BX
 	ADDQ $0x20, SI
 	DECQ CX
-	JNZ  column396
+	JNZ  column400
 	VZEROUPPER
 	RET
 

@@ -258,48 +258,54 @@ func (s shape) softmax() {
 	stop()
 }
 
-// softmaxShort does rows of up to four vectors (two of float64) in registers.
+// softmaxShort does rows of up to four vectors (two of float64) in registers. It touches no vector beyond a row: in place even a
+// store of nothing would keep the next row waiting.
 func (s shape) softmaxShort() {
-	vectors := pick(s, 4, 2)
 	r := s.begin("softmaxShort", fmt.Sprintf("func(rows, cols, ld int, dst, x *%[1]s, scale %[1]s)", s.elem()),
 		"rows", "cols", "ld", "dst", "x")
-	cols, ld, dst, x := r[1], r[2], r[3], r[4]
-	scale, low := s.scalar("scale"), s.infinity()
+	rows, cols, ld, dst, x := r[0], r[1], r[2], r[3], r[4]
+	scale, low, none := s.scalar("scale"), s.infinity(), s.zeros(1)[0]
 	s.loadExp()
 	s.consts(1)
-	m := GP64()
-	MOVQ(U64(1<<64-1), m)
-	BZHIQ(cols, m, m)
-	var ks []mask
-	for range vectors {
-		k := K()
-		if s.size == 8 {
-			KMOVB(m.As32(), k)
-		} else {
-			KMOVW(m.As32(), k)
+	most := pick(s, 4, 2)
+	for n := 1; n <= most; n++ {
+		Label(fmt.Sprint("vectors", n))
+		if n < most {
+			CMPQ(cols, U8(uint8(n*s.lanes())))
+			JG(LabelRef(fmt.Sprint("vectors", n+1)))
 		}
-		SHRQ(U8(uint8(s.lanes())), m)
-		ks = append(ks, k)
+		v, left, k := s.news(n), GP64(), K()
+		last := v[n-1]
+		LEAQ(Mem{Base: cols, Disp: (1 - n) * s.lanes()}, left)
+		s.low(left, k)
+		total := func(op func(...Op), neutral vec) vec {
+			t := s.news([]int{1, 2, 4, 4}[n-1])
+			each(t, func(i int) {
+				if i < n {
+					s.move(v[i], t[i])
+				} else {
+					s.move(neutral, t[i])
+				}
+			})
+			s.fold(t, op)
+			return t[0]
+		}
+		next := s.eachRow(rows, ld, dst, x)
+		s.move(low, last)
+		each(v[:n-1], func(i int) { s.mul(Mem{Base: x, Disp: 64 * i}, scale, v[i]) })
+		s.mul(Mem{Base: x, Disp: 64 * (n - 1)}, scale, k, last)
+		top := total(s.max, low)
+		each(v, func(i int) { s.sub(top, v[i], v[i]) })
+		s.exp(v)
+		// Where every element is −∞, so are the lanes beyond the row, and −∞ − −∞ is NaN in all of them, as it should be.
+		sum := total(s.add, none)
+		s.div(sum, s.reg(1), sum)
+		each(v, func(i int) { s.mul(sum, v[i], v[i]) })
+		each(v[:n-1], func(i int) { s.move(v[i], Mem{Base: dst, Disp: 64 * i}) })
+		s.move(last, k, Mem{Base: dst, Disp: 64 * (n - 1)})
+		next()
+		stop()
 	}
-	next := s.eachRow(r[0], ld, dst, x)
-	v, t := s.news(vectors), s.news(vectors)
-	total := func(op func(...Op)) vec {
-		each(v, func(i int) { s.move(v[i], t[i]) })
-		s.fold(t, op)
-		return t[0]
-	}
-	each(v, func(i int) { s.move(low, v[i]) })
-	each(v, func(i int) { s.mul(Mem{Base: x, Disp: 64 * i}, scale, ks[i], v[i]) })
-	top := total(s.max)
-	each(v, func(i int) { s.sub(top, v[i], v[i]) })
-	s.exp(v)
-	// Where every element is −∞, so are the lanes beyond the row, and −∞ − −∞ is NaN in all of them, as it should be.
-	sum := total(s.add)
-	s.div(sum, s.reg(1), sum)
-	each(v, func(i int) { s.mul(sum, v[i], v[i]) })
-	each(v, func(i int) { s.move(v[i], ks[i], Mem{Base: dst, Disp: 64 * i}) })
-	next()
-	stop()
 }
 
 func (s shape) softmaxGrad() {
