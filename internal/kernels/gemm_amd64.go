@@ -30,8 +30,8 @@ var (
 		},
 	}
 	gemm32avx2 = tiling[float32]{
-		blocking: blocking{width: 16, block: 96, depth: 256, depthTN: 256, few: 12},
-		strip:    transpose32avx2, panelA: panels32avx2x1, panelB: panels32avx2x2,
+		blocking:  blocking{width: 16, block: 96, depth: 256, depthTN: 256, few: 12},
+		transpose: transpose32avx2, panelA: panels32avx2x1, panelB: panels32avx2x2,
 		byRow: []tile[float32]{
 			nil, tileRow32avx2x1, tileRow32avx2x2, tileRow32avx2x3, tileRow32avx2x4, tileRow32avx2x5, tileRow32avx2x6,
 		},
@@ -40,8 +40,8 @@ var (
 		},
 	}
 	gemm64avx2 = tiling[float64]{
-		blocking: blocking{width: 8, block: 96, depth: 256, depthTN: 256, few: 12},
-		strip:    transpose64avx2, panelA: panels64avx2x2, panelB: panels64avx2x2,
+		blocking:  blocking{width: 8, block: 96, depth: 256, depthTN: 256, few: 12},
+		transpose: transpose64avx2, panelA: panels64avx2x2, panelB: panels64avx2x2,
 		byRow: []tile[float64]{
 			nil, tileRow64avx2x1, tileRow64avx2x2, tileRow64avx2x3, tileRow64avx2x4, tileRow64avx2x5, tileRow64avx2x6,
 		},

@@ -4,8 +4,8 @@ package kernels
 // since caches here have lines and sets enough for six rows.
 var (
 	gemm32neon = tiling[float32]{
-		blocking: blocking{width: 16, block: 96, depth: 256, depthTN: 256, few: 12},
-		strip:    transpose32neon, panelB: panels32neon,
+		blocking:  blocking{width: 16, block: 96, depth: 256, depthTN: 256, few: 12},
+		transpose: transpose32neon, panelB: panels32neon,
 		byRow: []tile[float32]{
 			nil, tileRow32neonx1, tileRow32neonx2, tileRow32neonx3, tileRow32neonx4, tileRow32neonx5, tileRow32neonx6,
 		},
@@ -14,8 +14,8 @@ var (
 		},
 	}
 	gemm64neon = tiling[float64]{
-		blocking: blocking{width: 8, block: 96, depth: 256, depthTN: 256, few: 12},
-		strip:    transpose64neon, panelB: panels64neon,
+		blocking:  blocking{width: 8, block: 96, depth: 256, depthTN: 256, few: 12},
+		transpose: transpose64neon, panelB: panels64neon,
 		byRow: []tile[float64]{
 			nil, tileRow64neonx1, tileRow64neonx2, tileRow64neonx3, tileRow64neonx4, tileRow64neonx5, tileRow64neonx6,
 		},

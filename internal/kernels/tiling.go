@@ -18,8 +18,7 @@ type tile[T Float] func(k int, a *T, sa int, b *T, sb int, c *T, ldc int, mask, 
 type tiling[T Float] struct {
 	blocking
 	byRow, byCol []tile[T]
-	transpose    func(k int, src *T, ld, rows int, dst *T, mask uint32) // lanes² of a panel, or nil if there is strip
-	strip        func(k int, src *T, ld, rows int, dst *T, pitch int, mask uint32)
+	transpose    func(k int, src *T, ld, rows int, dst *T, pitch int, mask uint32)        // half the width of a panel
 	panelA       func(k int, src *T, ld int, dst *T, pitch, count, step int, mask uint32) // nil if a is never packed
 	panelB       func(k int, src *T, ld int, dst *T, pitch, count, step int, mask uint32)
 }
@@ -269,17 +268,8 @@ func (t *tiling[T]) pack(dst []T, transposed bool, n, depth int, b []T, ldb, p, 
 	lanes := t.width / 2
 	for j := j0; j < n; j += t.width {
 		dst, w := dst[(j-j0)*depth:], min(t.width, n-j)
-		if t.strip != nil {
-			for h := 0; h < w; h += lanes {
-				t.strip(depth, &b[(j+h)*ldb+p], ldb*size, min(lanes, w-h), &dst[h], t.width*size, 1<<(depth%lanes)-1)
-			}
-			continue
-		}
-		for l := 0; l < depth; l += lanes {
-			q := min(lanes, depth-l)
-			for h := 0; h < w; h += lanes {
-				t.transpose(q, &b[(j+h)*ldb+p+l], ldb*size, min(lanes, w-h), &dst[l*t.width+h], 1<<q-1)
-			}
+		for h := 0; h < w; h += lanes {
+			t.transpose(depth, &b[(j+h)*ldb+p], ldb*size, min(lanes, w-h), &dst[h], t.width*size, 1<<(depth%lanes)-1)
 		}
 	}
 }

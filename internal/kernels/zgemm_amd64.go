@@ -243,10 +243,10 @@ func tileRow64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, 
 func tileCol64avx2x6(k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int, mask uint32, add uint32, from *float64, ldd int)
 
 //go:noescape
-func transpose32avx512(k int, src *float32, ld int, rows int, dst *float32, mask uint32)
+func transpose32avx512(k int, src *float32, ld int, rows int, dst *float32, pitch int, mask uint32)
 
 //go:noescape
-func transpose64avx512(k int, src *float64, ld int, rows int, dst *float64, mask uint32)
+func transpose64avx512(k int, src *float64, ld int, rows int, dst *float64, pitch int, mask uint32)
 
 //go:noescape
 func transpose32avx2(k int, src *float32, ld int, rows int, dst *float32, pitch int, mask uint32)

@@ -26086,98 +26086,83 @@ part:
 	VZEROUPPER
 	RET
 
-// func transpose32avx512(k int, src *float32, ld int, rows int, dst *float32, mask uint32)
-// Requires: AVX, AVX512F
-TEXT ·transpose32avx512(SB), NOSPLIT, $0-44
-	MOVQ      k+0(FP), AX
-	MOVQ      src+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      rows+24(FP), BX
-	MOVQ      dst+32(FP), SI
-	MOVL      mask+40(FP), DI
-	KMOVW     DI, K1
-	VPXORQ    Z0, Z0, Z0
-	VPXORQ    Z1, Z1, Z1
-	VPXORQ    Z2, Z2, Z2
-	VPXORQ    Z3, Z3, Z3
-	VPXORQ    Z4, Z4, Z4
-	VPXORQ    Z5, Z5, Z5
-	VPXORQ    Z6, Z6, Z6
-	VPXORQ    Z7, Z7, Z7
-	VPXORQ    Z8, Z8, Z8
-	VPXORQ    Z9, Z9, Z9
-	VPXORQ    Z10, Z10, Z10
-	VPXORQ    Z11, Z11, Z11
-	VPXORQ    Z12, Z12, Z12
-	VPXORQ    Z13, Z13, Z13
-	VPXORQ    Z14, Z14, Z14
-	VPXORQ    Z15, Z15, Z15
-	VMOVUPS.Z (CX), K1, Z0
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z1
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z2
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z3
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z5
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z6
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z7
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z8
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z9
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z10
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z11
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z12
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z13
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z14
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPS.Z (CX), K1, Z15
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
+// func transpose32avx512(k int, src *float32, ld int, rows int, dst *float32, pitch int, mask uint32)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·transpose32avx512(SB), NOSPLIT, $0-52
+	MOVQ k+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ pitch+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x10, AX
+	JL   tail
 
-loaded:
+whole:
+	MOVQ       CX, R9
+	MOVQ       DX, R10
+	VMOVUPS    (R9), Z0
+	CMPQ       BX, $0x01
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z1
+	CMPQ       BX, $0x02
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z2
+	CMPQ       BX, $0x03
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z3
+	CMPQ       BX, $0x04
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z4
+	CMPQ       BX, $0x05
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z5
+	CMPQ       BX, $0x06
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z6
+	CMPQ       BX, $0x07
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z7
+	CMPQ       BX, $0x08
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z8
+	CMPQ       BX, $0x09
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z9
+	CMPQ       BX, $0x0a
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z10
+	CMPQ       BX, $0x0b
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z11
+	CMPQ       BX, $0x0c
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z12
+	CMPQ       BX, $0x0d
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z13
+	CMPQ       BX, $0x0e
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z14
+	CMPQ       BX, $0x0f
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Z15
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z17
 	VUNPCKLPS  Z3, Z2, Z18
@@ -26243,51 +26228,235 @@ loaded:
 	VSHUFF32X4 $0x88, Z15, Z23, Z7
 	VSHUFF32X4 $0xdd, Z15, Z23, Z15
 	VMOVUPS    Z0, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z1, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z2, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z3, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z4, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z5, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z6, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z7, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z8, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z9, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z10, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z11, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z12, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z13, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z14, (SI)
+	ADDQ       DI, SI
+	VMOVUPS    Z15, (SI)
+	ADDQ       DI, SI
+	ADDQ       $0x40, CX
+	SUBQ       $0x10, AX
+	JGE        whole
+
+tail:
+	ADDQ       $0x10, AX
+	JZ         done
+	MOVL       mask+48(FP), R9
+	KMOVW      R9, K1
+	SHRL       $0x10, R9
+	MOVQ       DX, DX
+	VMOVUPS.Z  (CX), K1, Z0
+	CMPQ       BX, $0x01
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z1
+	CMPQ       BX, $0x02
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z2
+	CMPQ       BX, $0x03
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z3
+	CMPQ       BX, $0x04
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z4
+	CMPQ       BX, $0x05
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z5
+	CMPQ       BX, $0x06
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z6
+	CMPQ       BX, $0x07
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z7
+	CMPQ       BX, $0x08
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z8
+	CMPQ       BX, $0x09
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z9
+	CMPQ       BX, $0x0a
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z10
+	CMPQ       BX, $0x0b
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z11
+	CMPQ       BX, $0x0c
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z12
+	CMPQ       BX, $0x0d
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z13
+	CMPQ       BX, $0x0e
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z14
+	CMPQ       BX, $0x0f
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPS.Z  (CX), K1, Z15
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPS  Z5, Z4, Z20
+	VUNPCKHPS  Z5, Z4, Z21
+	VUNPCKLPS  Z7, Z6, Z22
+	VUNPCKHPS  Z7, Z6, Z23
+	VUNPCKLPS  Z9, Z8, Z24
+	VUNPCKHPS  Z9, Z8, Z25
+	VUNPCKLPS  Z11, Z10, Z26
+	VUNPCKHPS  Z11, Z10, Z27
+	VUNPCKLPS  Z13, Z12, Z28
+	VUNPCKHPS  Z13, Z12, Z29
+	VUNPCKLPS  Z15, Z14, Z30
+	VUNPCKHPS  Z15, Z14, Z15
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPD  Z22, Z20, Z4
+	VUNPCKHPD  Z22, Z20, Z5
+	VUNPCKLPD  Z23, Z21, Z6
+	VUNPCKHPD  Z23, Z21, Z7
+	VUNPCKLPD  Z26, Z24, Z8
+	VUNPCKHPD  Z26, Z24, Z9
+	VUNPCKLPD  Z27, Z25, Z10
+	VUNPCKHPD  Z27, Z25, Z11
+	VUNPCKLPD  Z30, Z28, Z12
+	VUNPCKHPD  Z30, Z28, Z13
+	VUNPCKLPD  Z15, Z29, Z14
+	VUNPCKHPD  Z15, Z29, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z20
+	VSHUFF32X4 $0x88, Z12, Z8, Z24
+	VSHUFF32X4 $0xdd, Z12, Z8, Z28
+	VSHUFF32X4 $0x88, Z5, Z1, Z17
+	VSHUFF32X4 $0xdd, Z5, Z1, Z21
+	VSHUFF32X4 $0x88, Z13, Z9, Z25
+	VSHUFF32X4 $0xdd, Z13, Z9, Z29
+	VSHUFF32X4 $0x88, Z6, Z2, Z18
+	VSHUFF32X4 $0xdd, Z6, Z2, Z22
+	VSHUFF32X4 $0x88, Z14, Z10, Z26
+	VSHUFF32X4 $0xdd, Z14, Z10, Z30
+	VSHUFF32X4 $0x88, Z7, Z3, Z19
+	VSHUFF32X4 $0xdd, Z7, Z3, Z23
+	VSHUFF32X4 $0x88, Z15, Z11, Z27
+	VSHUFF32X4 $0xdd, Z15, Z11, Z15
+	VSHUFF32X4 $0x88, Z24, Z16, Z0
+	VSHUFF32X4 $0xdd, Z24, Z16, Z8
+	VSHUFF32X4 $0x88, Z28, Z20, Z4
+	VSHUFF32X4 $0xdd, Z28, Z20, Z12
+	VSHUFF32X4 $0x88, Z25, Z17, Z1
+	VSHUFF32X4 $0xdd, Z25, Z17, Z9
+	VSHUFF32X4 $0x88, Z29, Z21, Z5
+	VSHUFF32X4 $0xdd, Z29, Z21, Z13
+	VSHUFF32X4 $0x88, Z26, Z18, Z2
+	VSHUFF32X4 $0xdd, Z26, Z18, Z10
+	VSHUFF32X4 $0x88, Z30, Z22, Z6
+	VSHUFF32X4 $0xdd, Z30, Z22, Z14
+	VSHUFF32X4 $0x88, Z27, Z19, Z3
+	VSHUFF32X4 $0xdd, Z27, Z19, Z11
+	VSHUFF32X4 $0x88, Z15, Z23, Z7
+	VSHUFF32X4 $0xdd, Z15, Z23, Z15
+	VMOVUPS    Z0, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z1, 128(SI)
+	VMOVUPS    Z1, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z2, 256(SI)
+	VMOVUPS    Z2, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z3, 384(SI)
+	VMOVUPS    Z3, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z4, 512(SI)
+	VMOVUPS    Z4, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z5, 640(SI)
+	VMOVUPS    Z5, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z6, 768(SI)
+	VMOVUPS    Z6, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z7, 896(SI)
+	VMOVUPS    Z7, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z8, 1024(SI)
+	VMOVUPS    Z8, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z9, 1152(SI)
+	VMOVUPS    Z9, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z10, 1280(SI)
+	VMOVUPS    Z10, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z11, 1408(SI)
+	VMOVUPS    Z11, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z12, 1536(SI)
+	VMOVUPS    Z12, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z13, 1664(SI)
+	VMOVUPS    Z13, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z14, 1792(SI)
+	VMOVUPS    Z14, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPS    Z15, 1920(SI)
+	VMOVUPS    Z15, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
 
@@ -26295,58 +26464,51 @@ done:
 	VZEROUPPER
 	RET
 
-// func transpose64avx512(k int, src *float64, ld int, rows int, dst *float64, mask uint32)
-// Requires: AVX, AVX512F
-TEXT ·transpose64avx512(SB), NOSPLIT, $0-44
-	MOVQ      k+0(FP), AX
-	MOVQ      src+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      rows+24(FP), BX
-	MOVQ      dst+32(FP), SI
-	MOVL      mask+40(FP), DI
-	KMOVW     DI, K1
-	VPXORQ    Z0, Z0, Z0
-	VPXORQ    Z1, Z1, Z1
-	VPXORQ    Z2, Z2, Z2
-	VPXORQ    Z3, Z3, Z3
-	VPXORQ    Z4, Z4, Z4
-	VPXORQ    Z5, Z5, Z5
-	VPXORQ    Z6, Z6, Z6
-	VPXORQ    Z7, Z7, Z7
-	VMOVUPD.Z (CX), K1, Z0
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z1
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z2
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z3
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z4
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z5
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z6
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
-	VMOVUPD.Z (CX), K1, Z7
-	ADDQ      DX, CX
-	DECQ      BX
-	JZ        loaded
+// func transpose64avx512(k int, src *float64, ld int, rows int, dst *float64, pitch int, mask uint32)
+// Requires: AVX, AVX512F, CMOV
+TEXT ·transpose64avx512(SB), NOSPLIT, $0-52
+	MOVQ k+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ pitch+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x08, AX
+	JL   tail
 
-loaded:
+whole:
+	MOVQ       CX, R9
+	MOVQ       DX, R10
+	VMOVUPD    (R9), Z0
+	CMPQ       BX, $0x01
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z1
+	CMPQ       BX, $0x02
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z2
+	CMPQ       BX, $0x03
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z3
+	CMPQ       BX, $0x04
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z4
+	CMPQ       BX, $0x05
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z5
+	CMPQ       BX, $0x06
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z6
+	CMPQ       BX, $0x07
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Z7
 	VUNPCKLPD  Z1, Z0, Z8
 	VUNPCKHPD  Z1, Z0, Z9
 	VUNPCKLPD  Z3, Z2, Z10
@@ -26372,27 +26534,115 @@ loaded:
 	VSHUFF64X2 $0x88, Z7, Z3, Z11
 	VSHUFF64X2 $0xdd, Z7, Z3, Z7
 	VMOVUPD    Z8, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z9, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z10, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z11, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z12, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z13, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z14, (SI)
+	ADDQ       DI, SI
+	VMOVUPD    Z7, (SI)
+	ADDQ       DI, SI
+	ADDQ       $0x40, CX
+	SUBQ       $0x08, AX
+	JGE        whole
+
+tail:
+	ADDQ       $0x08, AX
+	JZ         done
+	MOVL       mask+48(FP), R9
+	KMOVW      R9, K1
+	SHRL       $0x08, R9
+	MOVQ       DX, DX
+	VMOVUPD.Z  (CX), K1, Z0
+	CMPQ       BX, $0x01
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z1
+	CMPQ       BX, $0x02
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z2
+	CMPQ       BX, $0x03
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z3
+	CMPQ       BX, $0x04
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z4
+	CMPQ       BX, $0x05
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z5
+	CMPQ       BX, $0x06
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z6
+	CMPQ       BX, $0x07
+	CMOVQLE    R8, DX
+	ADDQ       DX, CX
+	VMOVUPD.Z  (CX), K1, Z7
+	VUNPCKLPD  Z1, Z0, Z8
+	VUNPCKHPD  Z1, Z0, Z9
+	VUNPCKLPD  Z3, Z2, Z10
+	VUNPCKHPD  Z3, Z2, Z11
+	VUNPCKLPD  Z5, Z4, Z12
+	VUNPCKHPD  Z5, Z4, Z13
+	VUNPCKLPD  Z7, Z6, Z14
+	VUNPCKHPD  Z7, Z6, Z7
+	VSHUFF64X2 $0x88, Z10, Z8, Z0
+	VSHUFF64X2 $0xdd, Z10, Z8, Z2
+	VSHUFF64X2 $0x88, Z14, Z12, Z4
+	VSHUFF64X2 $0xdd, Z14, Z12, Z6
+	VSHUFF64X2 $0x88, Z11, Z9, Z1
+	VSHUFF64X2 $0xdd, Z11, Z9, Z3
+	VSHUFF64X2 $0x88, Z7, Z13, Z5
+	VSHUFF64X2 $0xdd, Z7, Z13, Z7
+	VSHUFF64X2 $0x88, Z4, Z0, Z8
+	VSHUFF64X2 $0xdd, Z4, Z0, Z12
+	VSHUFF64X2 $0x88, Z6, Z2, Z10
+	VSHUFF64X2 $0xdd, Z6, Z2, Z14
+	VSHUFF64X2 $0x88, Z5, Z1, Z9
+	VSHUFF64X2 $0xdd, Z5, Z1, Z13
+	VSHUFF64X2 $0x88, Z7, Z3, Z11
+	VSHUFF64X2 $0xdd, Z7, Z3, Z7
+	VMOVUPD    Z8, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z9, 128(SI)
+	VMOVUPD    Z9, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z10, 256(SI)
+	VMOVUPD    Z10, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z11, 384(SI)
+	VMOVUPD    Z11, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z12, 512(SI)
+	VMOVUPD    Z12, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z13, 640(SI)
+	VMOVUPD    Z13, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z14, 768(SI)
+	VMOVUPD    Z14, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
-	VMOVUPD    Z7, 896(SI)
+	VMOVUPD    Z7, (SI)
+	ADDQ       DI, SI
 	DECQ       AX
 	JZ         done
 
@@ -26403,54 +26653,48 @@ done:
 // func transpose32avx2(k int, src *float32, ld int, rows int, dst *float32, pitch int, mask uint32)
 // Requires: AVX, AVX2, CMOV
 TEXT ·transpose32avx2(SB), NOSPLIT, $0-52
-	MOVQ    k+0(FP), AX
-	MOVQ    src+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    rows+24(FP), BX
-	MOVQ    dst+32(FP), SI
-	MOVQ    pitch+40(FP), DI
-	XORQ    R8, R8
-	CMPQ    BX, $0x01
-	CMOVQLE R8, DX
-	LEAQ    (CX)(DX*1), R9
-	CMPQ    BX, $0x02
-	CMOVQLE R8, DX
-	LEAQ    (R9)(DX*1), R10
-	CMPQ    BX, $0x03
-	CMOVQLE R8, DX
-	LEAQ    (R10)(DX*1), R11
-	CMPQ    BX, $0x04
-	CMOVQLE R8, DX
-	LEAQ    (R11)(DX*1), R12
-	CMPQ    BX, $0x05
-	CMOVQLE R8, DX
-	LEAQ    (R12)(DX*1), R13
-	CMPQ    BX, $0x06
-	CMOVQLE R8, DX
-	LEAQ    (R13)(DX*1), R14
-	CMPQ    BX, $0x07
-	CMOVQLE R8, DX
-	LEAQ    (R14)(DX*1), DX
-	SUBQ    $0x08, AX
-	JL      tail
+	MOVQ k+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ pitch+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x08, AX
+	JL   tail
 
 whole:
-	VMOVUPS    (CX), Y0
-	ADDQ       $0x20, CX
+	MOVQ       CX, R9
+	MOVQ       DX, R10
+	VMOVUPS    (R9), Y0
+	CMPQ       BX, $0x01
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
 	VMOVUPS    (R9), Y1
-	ADDQ       $0x20, R9
-	VMOVUPS    (R10), Y2
-	ADDQ       $0x20, R10
-	VMOVUPS    (R11), Y3
-	ADDQ       $0x20, R11
-	VMOVUPS    (R12), Y4
-	ADDQ       $0x20, R12
-	VMOVUPS    (R13), Y5
-	ADDQ       $0x20, R13
-	VMOVUPS    (R14), Y6
-	ADDQ       $0x20, R14
-	VMOVUPS    (DX), Y7
-	ADDQ       $0x20, DX
+	CMPQ       BX, $0x02
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Y2
+	CMPQ       BX, $0x03
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Y3
+	CMPQ       BX, $0x04
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Y4
+	CMPQ       BX, $0x05
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Y5
+	CMPQ       BX, $0x06
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Y6
+	CMPQ       BX, $0x07
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPS    (R9), Y7
 	VUNPCKLPS  Y1, Y0, Y8
 	VUNPCKHPS  Y1, Y0, Y0
 	VUNPCKLPS  Y3, Y2, Y1
@@ -26491,25 +26735,48 @@ whole:
 	ADDQ       DI, SI
 	VMOVUPS    Y0, (SI)
 	ADDQ       DI, SI
+	ADDQ       $0x20, CX
 	SUBQ       $0x08, AX
 	JGE        whole
 
 tail:
 	ADDQ         $0x08, AX
 	JZ           done
-	MOVL         mask+48(FP), BX
-	VMOVD        BX, X0
+	MOVL         mask+48(FP), R9
+	VMOVD        R9, X0
 	VPBROADCASTD X0, Y0
 	VPAND        pool32<>+0(SB), Y0, Y0
 	VPCMPEQD     pool32<>+0(SB), Y0, Y0
+	MOVQ         DX, DX
 	VMASKMOVPS   (CX), Y0, Y1
-	VMASKMOVPS   (R9), Y0, Y2
-	VMASKMOVPS   (R10), Y0, Y3
-	VMASKMOVPS   (R11), Y0, Y4
-	VMASKMOVPS   (R12), Y0, Y5
-	VMASKMOVPS   (R13), Y0, Y6
-	VMASKMOVPS   (R14), Y0, Y7
-	VMASKMOVPS   (DX), Y0, Y0
+	CMPQ         BX, $0x01
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y2
+	CMPQ         BX, $0x02
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y3
+	CMPQ         BX, $0x03
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y4
+	CMPQ         BX, $0x04
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y5
+	CMPQ         BX, $0x05
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y6
+	CMPQ         BX, $0x06
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y7
+	CMPQ         BX, $0x07
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPS   (CX), Y0, Y0
 	VUNPCKLPS    Y2, Y1, Y8
 	VUNPCKHPS    Y2, Y1, Y1
 	VUNPCKLPS    Y4, Y3, Y2
@@ -26574,34 +26841,32 @@ done:
 // func transpose64avx2(k int, src *float64, ld int, rows int, dst *float64, pitch int, mask uint32)
 // Requires: AVX, AVX2, CMOV
 TEXT ·transpose64avx2(SB), NOSPLIT, $0-52
-	MOVQ    k+0(FP), AX
-	MOVQ    src+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    rows+24(FP), BX
-	MOVQ    dst+32(FP), SI
-	MOVQ    pitch+40(FP), DI
-	XORQ    R8, R8
-	CMPQ    BX, $0x01
-	CMOVQLE R8, DX
-	LEAQ    (CX)(DX*1), R9
-	CMPQ    BX, $0x02
-	CMOVQLE R8, DX
-	LEAQ    (R9)(DX*1), R10
-	CMPQ    BX, $0x03
-	CMOVQLE R8, DX
-	LEAQ    (R10)(DX*1), DX
-	SUBQ    $0x04, AX
-	JL      tail
+	MOVQ k+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ ld+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ dst+32(FP), SI
+	MOVQ pitch+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x04, AX
+	JL   tail
 
 whole:
-	VMOVUPD    (CX), Y0
-	ADDQ       $0x20, CX
+	MOVQ       CX, R9
+	MOVQ       DX, R10
+	VMOVUPD    (R9), Y0
+	CMPQ       BX, $0x01
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
 	VMOVUPD    (R9), Y1
-	ADDQ       $0x20, R9
-	VMOVUPD    (R10), Y2
-	ADDQ       $0x20, R10
-	VMOVUPD    (DX), Y3
-	ADDQ       $0x20, DX
+	CMPQ       BX, $0x02
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Y2
+	CMPQ       BX, $0x03
+	CMOVQLE    R8, R10
+	ADDQ       R10, R9
+	VMOVUPD    (R9), Y3
 	VUNPCKLPD  Y1, Y0, Y4
 	VUNPCKHPD  Y1, Y0, Y0
 	VUNPCKLPD  Y3, Y2, Y1
@@ -26618,21 +26883,32 @@ whole:
 	ADDQ       DI, SI
 	VMOVUPD    Y0, (SI)
 	ADDQ       DI, SI
+	ADDQ       $0x20, CX
 	SUBQ       $0x04, AX
 	JGE        whole
 
 tail:
 	ADDQ         $0x04, AX
 	JZ           done
-	MOVL         mask+48(FP), BX
-	VMOVD        BX, X0
+	MOVL         mask+48(FP), R9
+	VMOVD        R9, X0
 	VPBROADCASTQ X0, Y0
 	VPAND        pool64<>+0(SB), Y0, Y0
 	VPCMPEQQ     pool64<>+0(SB), Y0, Y0
+	MOVQ         DX, DX
 	VMASKMOVPD   (CX), Y0, Y1
-	VMASKMOVPD   (R9), Y0, Y2
-	VMASKMOVPD   (R10), Y0, Y3
-	VMASKMOVPD   (DX), Y0, Y0
+	CMPQ         BX, $0x01
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPD   (CX), Y0, Y2
+	CMPQ         BX, $0x02
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPD   (CX), Y0, Y3
+	CMPQ         BX, $0x03
+	CMOVQLE      R8, DX
+	ADDQ         DX, CX
+	VMASKMOVPD   (CX), Y0, Y0
 	VUNPCKLPD    Y2, Y1, Y4
 	VUNPCKHPD    Y2, Y1, Y1
 	VUNPCKLPD    Y0, Y3, Y2

@@ -308,6 +308,24 @@ func (s shape) expand(bits reg.Register, j int, v vec) {
 	VPCMPEQD(m, v, v)
 }
 
+// masks makes those of some vectors of the parameter mask.
+func (s shape) masks(vectors int) []Op {
+	bits, ms := Load(Param("mask"), GP32()), make([]Op, vectors)
+	for j := range ms {
+		if s.bytes == 64 {
+			k := K()
+			KMOVW(bits, k)
+			SHRL(U8(uint8(s.lanes())), bits)
+			ms[j] = k
+		} else {
+			v := s.new()
+			s.expand(bits, j, v)
+			ms[j] = v
+		}
+	}
+	return ms
+}
+
 // laneBits32 and laneBits64 return eight and four consecutive constants 1<<from, 1<<(from+1), …
 func laneBits32(from int) Mem {
 	for i := range 16 {
@@ -323,123 +341,44 @@ func laneBits64(from int) Mem {
 	return bits64(1 << from)
 }
 
-// transposer loads up to lanes rows of k elements, zero for the rows that are not there, and returns them and as many
-// spare registers; finish stores the k vectors, 128 bytes apart.
-func (s shape) transposer() (z, t []vec, finish func(z []vec)) {
-	r := start(s.name("transpose"),
-		fmt.Sprintf("func(k int, src *%[1]s, ld, rows int, dst *%[1]s, mask uint32)", s.elem()),
-		"k", "src", "ld", "rows", "dst")
-	km := K()
-	KMOVW(Load(Param("mask"), GP32()), km)
-	z, t = s.news(s.lanes()), s.news(s.lanes())
-	each(z, func(i int) { s.zero(z[i]) })
-	each(z, func(i int) {
-		s.moveZ(Mem{Base: r[1]}, km, z[i])
-		ADDQ(r[2], r[1])
-		DECQ(r[3])
-		JZ(LabelRef("loaded"))
-	})
-	Label("loaded")
-	return z, t, func(z []vec) {
-		each(z, func(i int) {
-			s.move(z[i], Mem{Base: r[4], Disp: 128 * i})
-			DECQ(r[0])
-			JZ(LabelRef("done"))
-		})
-		Label("done")
-		stop()
-	}
-}
-
-// transpose32avx512: dst[32·l + i] = src[i·ld + l] for i < 16 and l < k ≤ 16; mask = 1<<k − 1.
-func transpose32avx512() {
-	z, t, finish := shape{4, 64}.transposer()
-	for i := 0; i < 16; i += 2 {
-		VUNPCKLPS(z[i+1], z[i], t[i])
-		VUNPCKHPS(z[i+1], z[i], t[i+1])
-	}
-	for i := 0; i < 16; i += 4 {
-		VUNPCKLPD(t[i+2], t[i], z[i])
-		VUNPCKHPD(t[i+2], t[i], z[i+1])
-		VUNPCKLPD(t[i+3], t[i+1], z[i+2])
-		VUNPCKHPD(t[i+3], t[i+1], z[i+3])
-	}
-	for x := 4; x <= 8; x += 4 { // the 128-bit lanes, twice
-		for q := range 4 {
-			VSHUFF32X4(U8(0x88), z[x+q], z[q], t[q])
-			VSHUFF32X4(U8(0xdd), z[x+q], z[q], t[x+q])
-			VSHUFF32X4(U8(0x88), z[12+q], z[12-x+q], t[12-x+q])
-			VSHUFF32X4(U8(0xdd), z[12+q], z[12-x+q], t[12+q])
-		}
-		z, t = t, z
-	}
-	finish(z)
-}
-
-// transpose64avx512: dst[16·l + i] = src[i·ld + l] for i < 8 and l < k ≤ 8; mask = 1<<k − 1.
-func transpose64avx512() {
-	z, t, finish := shape{8, 64}.transposer()
-	for i := 0; i < 8; i += 2 {
-		VUNPCKLPD(z[i+1], z[i], t[i])
-		VUNPCKHPD(z[i+1], z[i], t[i+1])
-	}
-	// t[2i+h] holds, in its 128-bit lane q, column 2q+h of rows 2i and 2i+1.
-	for h := range 2 {
-		VSHUFF64X2(U8(0x88), t[2+h], t[h], z[h])     // lanes 0, 2 of rows 0..3
-		VSHUFF64X2(U8(0xdd), t[2+h], t[h], z[2+h])   // lanes 1, 3
-		VSHUFF64X2(U8(0x88), t[6+h], t[4+h], z[4+h]) // rows 4..7
-		VSHUFF64X2(U8(0xdd), t[6+h], t[4+h], z[6+h])
-	}
-	for h := range 2 {
-		VSHUFF64X2(U8(0x88), z[4+h], z[h], t[h])     // column h
-		VSHUFF64X2(U8(0xdd), z[4+h], z[h], t[4+h])   // column 4+h
-		VSHUFF64X2(U8(0x88), z[6+h], z[2+h], t[2+h]) // column 2+h
-		VSHUFF64X2(U8(0xdd), z[6+h], z[2+h], t[6+h]) // column 6+h
-	}
-	finish(t)
-}
-
-// transposeStrip: dst[pitch·l + i] = src[i·ld + l] for i < lanes and l < k, pitch and ld in bytes, where rows from the last on
-// are the last; mask is that of the last k mod lanes. Whole vectors are stored, in the order of l.
-func (s shape) transposeStrip(block func(x []vec) []vec) {
+// transpose: dst[pitch·l + i] = src[i·ld + l] for i < lanes and l < k, pitch and ld in bytes, where rows from the last on are the
+// last; mask is that of the last k mod lanes. Whole vectors are stored, in the order of l. block transposes as many vectors.
+func (s shape) transpose(block func(x []vec) []vec) {
 	r := start(s.name("transpose"),
 		fmt.Sprintf("func(k int, src *%[1]s, ld, rows int, dst *%[1]s, pitch int, mask uint32)", s.elem()),
 		"k", "src", "ld", "rows", "dst", "pitch")
 	k, src, ld, rows, dst, pitch := r[0], r[1], r[2], r[3], r[4], r[5]
-	at := []gp{GP64()}
-	MOVQ(src, at[0])
 	zero := GP64()
 	XORQ(zero, zero)
-	for i := 1; i < s.lanes(); i++ {
-		CMPQ(rows, U8(uint8(i)))
-		CMOVQLE(zero, ld)
-		at = append(at, GP64())
-		LEAQ(Mem{Base: at[i-1], Index: ld, Scale: 1}, at[i])
+	load := func(mask Op) []vec {
+		x, row, step := s.news(s.lanes()), GP64(), GP64()
+		MOVQ(src, row)
+		MOVQ(ld, step)
+		each(x, func(i int) {
+			if i > 0 {
+				CMPQ(rows, U8(uint8(i)))
+				CMOVQLE(zero, step)
+				ADDQ(step, row)
+			}
+			s.load(Mem{Base: row}, mask, x[i])
+		})
+		return x
 	}
-	x := s.news(s.lanes())
 	SUBQ(U8(uint8(s.lanes())), k)
 	JL(LabelRef("tail"))
 	Label("whole")
+	x := block(load(nil))
 	each(x, func(i int) {
-		s.move(Mem{Base: at[i]}, x[i])
-		ADDQ(U8(uint8(s.bytes)), at[i])
-	})
-	each(x, func(i int) {
-		if i == 0 {
-			x = block(x)
-		}
 		s.move(x[i], Mem{Base: dst})
 		ADDQ(pitch, dst)
 	})
+	ADDQ(U8(uint8(s.bytes)), src)
 	SUBQ(U8(uint8(s.lanes())), k)
 	JGE(LabelRef("whole"))
 	Label("tail")
 	ADDQ(U8(uint8(s.lanes())), k)
 	JZ(LabelRef("done"))
-	m, x := s.new(), s.news(s.lanes())
-	s.expand(Load(Param("mask"), GP32()), 0, m)
-	each(x, func(i int) { s.loadMasked(Mem{Base: at[i]}, m, x[i]) })
-	x = block(x)
+	x = block(load(s.masks(1)[0]))
 	each(x, func(i int) {
 		s.move(x[i], Mem{Base: dst})
 		ADDQ(pitch, dst)
@@ -450,11 +389,61 @@ func (s shape) transposeStrip(block func(x []vec) []vec) {
 	stop()
 }
 
-func (s shape) loadMasked(m Mem, k, v vec) { pick(s, VMASKMOVPS, VMASKMOVPD)(m, k, v) }
+func transpose32avx512() {
+	s := shape{4, 64}
+	s.transpose(func(z []vec) []vec {
+		t := s.news(16)
+		for i := 0; i < 16; i += 2 {
+			VUNPCKLPS(z[i+1], z[i], t[i])
+			VUNPCKHPS(z[i+1], z[i], t[i+1])
+		}
+		for i := 0; i < 16; i += 4 {
+			VUNPCKLPD(t[i+2], t[i], z[i])
+			VUNPCKHPD(t[i+2], t[i], z[i+1])
+			VUNPCKLPD(t[i+3], t[i+1], z[i+2])
+			VUNPCKHPD(t[i+3], t[i+1], z[i+3])
+		}
+		for x := 4; x <= 8; x += 4 { // the 128-bit lanes, twice
+			for q := range 4 {
+				VSHUFF32X4(U8(0x88), z[x+q], z[q], t[q])
+				VSHUFF32X4(U8(0xdd), z[x+q], z[q], t[x+q])
+				VSHUFF32X4(U8(0x88), z[12+q], z[12-x+q], t[12-x+q])
+				VSHUFF32X4(U8(0xdd), z[12+q], z[12-x+q], t[12+q])
+			}
+			z, t = t, z
+		}
+		return z
+	})
+}
+
+func transpose64avx512() {
+	s := shape{8, 64}
+	s.transpose(func(z []vec) []vec {
+		t := s.news(8)
+		for i := 0; i < 8; i += 2 {
+			VUNPCKLPD(z[i+1], z[i], t[i])
+			VUNPCKHPD(z[i+1], z[i], t[i+1])
+		}
+		// t[2i+h] holds, in its 128-bit lane q, column 2q+h of rows 2i and 2i+1.
+		for h := range 2 {
+			VSHUFF64X2(U8(0x88), t[2+h], t[h], z[h])     // lanes 0, 2 of rows 0..3
+			VSHUFF64X2(U8(0xdd), t[2+h], t[h], z[2+h])   // lanes 1, 3
+			VSHUFF64X2(U8(0x88), t[6+h], t[4+h], z[4+h]) // rows 4..7
+			VSHUFF64X2(U8(0xdd), t[6+h], t[4+h], z[6+h])
+		}
+		for h := range 2 {
+			VSHUFF64X2(U8(0x88), z[4+h], z[h], t[h])     // column h
+			VSHUFF64X2(U8(0xdd), z[4+h], z[h], t[4+h])   // column 4+h
+			VSHUFF64X2(U8(0x88), z[6+h], z[2+h], t[2+h]) // column 2+h
+			VSHUFF64X2(U8(0xdd), z[6+h], z[2+h], t[6+h]) // column 6+h
+		}
+		return t
+	})
+}
 
 func transpose32avx2() {
 	s := shape{4, 32}
-	s.transposeStrip(func(z []vec) []vec {
+	s.transpose(func(z []vec) []vec {
 		t := s.news(8)
 		for i := 0; i < 8; i += 2 {
 			VUNPCKLPS(z[i+1], z[i], t[i])
@@ -478,7 +467,7 @@ func transpose32avx2() {
 
 func transpose64avx2() {
 	s := shape{8, 32}
-	s.transposeStrip(func(z []vec) []vec {
+	s.transpose(func(z []vec) []vec {
 		t, x := s.news(4), s.news(4)
 		for i := 0; i < 4; i += 2 { // t[i+q] holds, in its 128-bit lane h, column 2h+q of rows i and i+1
 			VUNPCKLPD(z[i+1], z[i], t[i])
@@ -500,19 +489,7 @@ func (s shape) panels(vectors int) {
 		fmt.Sprintf("func(k int, src *%[1]s, ld int, dst *%[1]s, pitch, count, step int, mask uint32)", s.elem()),
 		"k", "src", "ld", "dst", "pitch", "count", "step")
 	k, src, ld, dst, pitch, count, step := r[0], r[1], r[2], r[3], r[4], r[5], r[6]
-	bits, ms := Load(Param("mask"), GP32()), make([]Op, vectors)
-	for j := range ms {
-		if s.bytes == 64 {
-			k := K()
-			KMOVW(bits, k)
-			SHRL(U8(uint8(s.lanes())), bits)
-			ms[j] = k
-		} else {
-			v := s.new()
-			s.expand(bits, j, v)
-			ms[j] = v
-		}
-	}
+	ms := s.masks(vectors)
 	ld3, pitch3 := GP64(), GP64()
 	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 	LEAQ(Mem{Base: pitch, Index: pitch, Scale: 2}, pitch3)
