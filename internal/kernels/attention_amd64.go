@@ -8,32 +8,61 @@ import (
 // strip sets some whole vectors of columns of c = op(a)·b, in high tiles of rows and low tiles of one row fewer.
 type strip[T Float] func(high, low, k int, a *T, sa int, b *T, sb int, c *T, ldc int)
 
-// strips are what a head of attention is made of with AVX2, where masked stores are slow. Weights are held transposed, a row a key
-// and a column a query, so that softmax goes down whole vectors; what fills up the last of them are copies of the last query.
+// strips are what a head of attention is made of. Weights are held transposed, a row a key and a column a query, so that softmax
+// goes down whole vectors; what fills up the last of them are copies of the last query.
 type strips[T Float] struct {
-	lanes          int
-	row6x2, row4x3 strip[T] // by height and vectors of columns; a is read by rows
-	col6x2         strip[T] // the same by columns
-	transpose      func(k int, src *T, ld, rows int, dst *T, pitch int, mask uint32)
-	softmax        func(rows, vectors, ld int, x *T, base2 T, ahead *T)
-	softmaxGrad    func(rows, vectors, ld int, y, grad *T, scale T, ahead *T)
+	path        path
+	lanes       int
+	row2, row3  strip[T] // of two and of three vectors of columns; a is read by rows
+	col2        strip[T] // the same by columns
+	high2       int      // rows of the high tiles of two vectors
+	high3       int      // and of three
+	transpose   func(k int, src *T, ld, rows int, dst *T, pitch int, mask uint32)
+	softmax     func(rows, vectors, ld int, x *T, base2 T, ahead *T)
+	softmaxGrad func(rows, vectors, ld int, y, grad *T, scale T, ahead *T)
 }
 
 var (
+	strips32avx512 = strips[float32]{
+		path: pathAVX512, lanes: 16, high2: 7, high3: 7,
+		row2: stripRow32avx512x7x2, row3: stripRow32avx512x7x3, col2: stripCol32avx512x7x2,
+		transpose: transpose32avx512, softmax: softmaxColumns32avx512, softmaxGrad: softmaxGradColumns32avx512,
+	}
+	strips64avx512 = strips[float64]{
+		path: pathAVX512, lanes: 8, high2: 7, high3: 7,
+		row2: stripRow64avx512x7x2, row3: stripRow64avx512x7x3, col2: stripCol64avx512x7x2,
+		transpose: transpose64avx512, softmax: softmaxColumns64avx512, softmaxGrad: softmaxGradColumns64avx512,
+	}
 	strips32avx2 = strips[float32]{
-		lanes: 8, row6x2: stripRow32avx2x6x2, row4x3: stripRow32avx2x4x3, col6x2: stripCol32avx2x6x2,
+		path: pathAVX2, lanes: 8, high2: 6, high3: 4,
+		row2: stripRow32avx2x6x2, row3: stripRow32avx2x4x3, col2: stripCol32avx2x6x2,
 		transpose: transpose32avx2, softmax: softmaxColumns32avx2, softmaxGrad: softmaxGradColumns32avx2,
 	}
 	strips64avx2 = strips[float64]{
-		lanes: 4, row6x2: stripRow64avx2x6x2, row4x3: stripRow64avx2x4x3, col6x2: stripCol64avx2x6x2,
+		path: pathAVX2, lanes: 4, high2: 6, high3: 4,
+		row2: stripRow64avx2x6x2, row3: stripRow64avx2x4x3, col2: stripCol64avx2x6x2,
 		transpose: transpose64avx2, softmax: softmaxColumns64avx2, softmaxGrad: softmaxGradColumns64avx2,
 	}
 )
 
-// takes tells whether strips do these heads: from 20 on any number of tokens is a sum of fives and sixes, matrices of more than 256
-// belong in blocks, and a width has to be one of whole strips.
+// stripsFor returns those that do these heads, or nil.
+func stripsFor[T Float](h Heads) *strips[T] {
+	for _, s := range [...]any{&strips32avx512, &strips32avx2, &strips64avx512, &strips64avx2} {
+		if s, ok := s.(*strips[T]); ok && s.takes(h) {
+			return s
+		}
+	}
+	return nil
+}
+
+// takes tells whether strips do these heads: with tiles of r and r−1 rows any number of tokens from (r−1)·(r−2) on is a sum of
+// those, matrices of more than 256 belong in blocks, and a width has to be one of whole strips. Tokens a multiple of 4096 bytes
+// apart share sets of the cache: with AVX-512 the arithmetic no longer hides that, and products that copy them are faster.
 func (s *strips[T]) takes(h Heads) bool {
-	return active == pathAVX2 && h.Tokens >= 20 && h.Tokens <= 256 && h.Width%(2*s.lanes) == 0
+	var zero T
+	shared := 3*h.row()*int(unsafe.Sizeof(zero))%4096 == 0
+	return active == s.path && !(shared && active == pathAVX512) &&
+		h.Tokens >= (s.high2-1)*(s.high2-2) && h.Tokens <= 256 && h.Width%(2*s.lanes) == 0
 }
 
 // vectors is the number of them in a row of weights that weights fill.
@@ -48,34 +77,26 @@ func (s *strips[T]) scratch(h Heads) int {
 }
 
 func attentionFastScratch[T Float](h Heads) (need int, ok bool) {
-	if is32[T]() {
-		return strips32avx2.scratch(h), strips32avx2.takes(h)
+	if s := stripsFor[T](h); s != nil {
+		return s.scratch(h), true
 	}
-	return strips64avx2.scratch(h), strips64avx2.takes(h)
+	return 0, false
 }
 
 func attentionFast[T Float](h Heads, dst, qkv []T, scale T, scratch []T) bool {
-	switch {
-	case is32[T]() && strips32avx2.takes(h):
-		strips32avx2.attention(h, as32(dst), as32(qkv), float32(scale), as32(scratch))
-	case !is32[T]() && strips64avx2.takes(h):
-		strips64avx2.attention(h, as64(dst), as64(qkv), float64(scale), as64(scratch))
-	default:
-		return false
+	s := stripsFor[T](h)
+	if s != nil {
+		s.attention(h, dst, qkv, scale, scratch)
 	}
-	return true
+	return s != nil
 }
 
 func attentionGradFast[T Float](h Heads, dst, qkv, g []T, scale T, scratch []T) bool {
-	switch {
-	case is32[T]() && strips32avx2.takes(h):
-		strips32avx2.grad(h, as32(dst), as32(qkv), as32(g), float32(scale), as32(scratch))
-	case !is32[T]() && strips64avx2.takes(h):
-		strips64avx2.grad(h, as64(dst), as64(qkv), as64(g), float64(scale), as64(scratch))
-	default:
-		return false
+	s := stripsFor[T](h)
+	if s != nil {
+		s.grad(h, dst, qkv, g, scale, scratch)
 	}
-	return true
+	return s != nil
 }
 
 // head is one of an attention. Strides are in elements, but for the pitch of its weights, which is in bytes as assembly has it.
@@ -108,7 +129,7 @@ func (s *strips[T]) attention(h Heads, dst, qkv []T, scale T, scratch []T) {
 			x, y := qkv[i*h.Tokens*3*row+j*h.Width:], dst[i*h.Tokens*row+j*h.Width:]
 			one.scores(one.p, x, 3*row, x[row:], 3*row)
 			one.softmax(h.Tokens, one.vectors, one.pitch, &one.p[0], scale*math.Log2E, &qkv[h.ahead(i, j, 3*row)])
-			one.product(s.col6x2, one.p, x[2*row:], 3*row, y, row)
+			one.product(s.col2, one.p, x[2*row:], 3*row, y, row)
 		}
 	}
 }
@@ -121,11 +142,11 @@ func (s *strips[T]) grad(h Heads, dst, qkv, g []T, scale T, scratch []T) {
 			x, dx, g := qkv[at:], dst[at:], g[i*h.Tokens*row+j*h.Width:]
 			one.scores(one.p, x, 3*row, x[row:], 3*row)
 			one.softmax(h.Tokens, one.vectors, one.pitch, &one.p[0], scale*math.Log2E, &qkv[h.ahead(i, j, 3*row)])
-			one.product(s.row6x2, one.p, g, row, dx[2*row:], 3*row)
+			one.product(s.row2, one.p, g, row, dx[2*row:], 3*row)
 			one.scores(one.ds, g, row, x[2*row:], 3*row)
 			one.softmaxGrad(h.Tokens, one.vectors, one.pitch, &one.p[0], &one.ds[0], scale, &dst[h.ahead(i, j, 3*row)])
-			one.product(s.col6x2, one.ds, x[row:], 3*row, dx, 3*row)
-			one.product(s.row6x2, one.ds, x, 3*row, dx[row:], 3*row)
+			one.product(s.col2, one.ds, x[row:], 3*row, dx, 3*row)
+			one.product(s.row2, one.ds, x, 3*row, dx[row:], 3*row)
 		}
 	}
 }
@@ -138,9 +159,9 @@ func (h *head[T]) scores(p, a []T, lda int, b []T, ldb int) {
 		h.transpose(h.width, &a[i*lda], lda*size, min(h.lanes, h.tokens-i), &h.turned[i], h.pitch, 0)
 	}
 	for v := 0; v < h.vectors; {
-		strip, rows, n := h.row6x2, 6, 2
+		strip, rows, n := h.row2, h.high2, 2
 		if h.vectors-v == 3 {
-			strip, rows, n = h.row4x3, 4, 3
+			strip, rows, n = h.row3, h.high3, 3
 		}
 		high, low := split(h.tokens, rows)
 		strip(high, low, h.width, &b[0], ldb*size, &h.turned[v*h.lanes], h.pitch, &p[v*h.lanes], h.pitch)
@@ -152,7 +173,7 @@ func (h *head[T]) scores(p, a []T, lda int, b []T, ldb int) {
 func (h *head[T]) product(strip strip[T], p, b []T, ldb int, c []T, ldc int) {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
-	high, low := split(h.tokens, 6)
+	high, low := split(h.tokens, h.high2)
 	for j := 0; j < h.width; j += 2 * h.lanes {
 		strip(high, low, h.tokens, &p[0], h.pitch, &b[j], ldb*size, &c[j], ldc*size)
 	}

@@ -43,15 +43,19 @@ var headSizes = []struct {
 }{
 	{kernels.Heads{Batch: 2, Tokens: 1, Heads: 2, Width: 1}, "the least"},
 	{kernels.Heads{Batch: 1, Tokens: 19, Heads: 1, Width: 32}, "too few tokens for strips"},
-	{kernels.Heads{Batch: 2, Tokens: 20, Heads: 3, Width: 16}, "the least that strips take; three vectors of float32"},
+	{kernels.Heads{Batch: 2, Tokens: 20, Heads: 3, Width: 16}, "the least that strips of AVX2 take; three vectors of float32"},
 	{kernels.Heads{Batch: 1, Tokens: 25, Heads: 1, Width: 16}, "one query past whole vectors, of which there are pairs"},
-	{kernels.Heads{Batch: 1, Tokens: 31, Heads: 2, Width: 48}, "one query less than whole vectors"},
-	{kernels.Heads{Batch: 1, Tokens: 36, Heads: 1, Width: 24}, "a width of whole strips in float64 alone"},
-	{kernels.Heads{Batch: 2, Tokens: 48, Heads: 2, Width: 16}, "whole vectors"},
+	{kernels.Heads{Batch: 1, Tokens: 29, Heads: 1, Width: 32}, "too few tokens for strips of AVX-512"},
+	{kernels.Heads{Batch: 2, Tokens: 30, Heads: 3, Width: 32}, "the least that those take"},
+	{kernels.Heads{Batch: 1, Tokens: 31, Heads: 2, Width: 48}, "one query less than whole vectors; with AVX-512 whole strips in float64 alone"},
+	{kernels.Heads{Batch: 1, Tokens: 33, Heads: 2, Width: 64}, "one query past whole vectors, three of float32 with AVX-512"},
+	{kernels.Heads{Batch: 1, Tokens: 36, Heads: 1, Width: 24}, "with AVX2 whole strips in float64 alone"},
+	{kernels.Heads{Batch: 2, Tokens: 48, Heads: 2, Width: 32}, "whole vectors"},
 	{kernels.Heads{Batch: 3, Tokens: 49, Heads: 4, Width: 32}, "a transformer of images"},
 	{kernels.Heads{Batch: 1, Tokens: 50, Heads: 1, Width: 37}, "an odd width"},
-	{kernels.Heads{Batch: 1, Tokens: 256, Heads: 1, Width: 16}, "the most that strips take"},
-	{kernels.Heads{Batch: 1, Tokens: 257, Heads: 1, Width: 16}, "too many"},
+	{kernels.Heads{Batch: 1, Tokens: 32, Heads: 16, Width: 64}, "tokens that share sets of the cache"},
+	{kernels.Heads{Batch: 1, Tokens: 256, Heads: 1, Width: 32}, "the most that strips take"},
+	{kernels.Heads{Batch: 1, Tokens: 257, Heads: 1, Width: 32}, "too many"},
 }
 
 func TestAttentionAgreesWithFloat64(t *testing.T) {
@@ -152,7 +156,12 @@ func TestAttentionAtTheEdges(t *testing.T) {
 }
 
 func testAttentionEdges[T kernels.Float](t *testing.T) {
-	h := kernels.Heads{Batch: 1, Tokens: 49, Heads: 1, Width: 16}
+	for _, width := range []int{32, 5} { // in strips and otherwise
+		testAttentionEdgesOf[T](t, kernels.Heads{Batch: 1, Tokens: 49, Heads: 1, Width: width})
+	}
+}
+
+func testAttentionEdgesOf[T kernels.Float](t *testing.T, h kernels.Heads) {
 	d, size := h.Width, h.Tokens*h.Width
 	qkv, y := make([]T, 3*size), make([]T, size)
 	element := func(token, part, l int) *T { return &qkv[(3*token+part)*d+l] }
@@ -209,9 +218,9 @@ func testAttentionEdges[T kernels.Float](t *testing.T) {
 }
 
 func TestAttentionRefusesWhatDoesNotFit(t *testing.T) {
-	h := kernels.Heads{Batch: 2, Tokens: 20, Heads: 1, Width: 16}
+	h := kernels.Heads{Batch: 2, Tokens: 30, Heads: 1, Width: 32}
 	x := func(n int) []float32 { return make([]float32, n) }
-	size, need := 2*20*16, kernels.AttentionScratch[float32](h)
+	size, need := 2*30*32, kernels.AttentionScratch[float32](h)
 	require.NotPanics(t, func() { kernels.Attention(h, x(size), x(3*size), 1, x(need)) })
 	require.Panics(t, func() { kernels.Attention(h, x(size-1), x(3*size), 1, x(need)) })
 	require.Panics(t, func() { kernels.Attention(h, x(size), x(3*size-1), 1, x(need)) })
@@ -226,8 +235,8 @@ func TestAttentionRefusesWhatDoesNotFit(t *testing.T) {
 
 func TestAttentionDoesNotAllocate(t *testing.T) {
 	onEveryPath(t, func(t *testing.T) {
-		h := kernels.Heads{Batch: 1, Tokens: 20, Heads: 2, Width: 16}
-		y, x, dx := make([]float32, 640), make([]float32, 3*640), make([]float32, 3*640)
+		h := kernels.Heads{Batch: 1, Tokens: 30, Heads: 2, Width: 32}
+		y, x, dx := make([]float32, 1920), make([]float32, 3*1920), make([]float32, 3*1920)
 		scratch := make([]float32, kernels.AttentionScratch[float32](h))
 		require.Zero(t, testing.AllocsPerRun(20, func() {
 			kernels.Attention(h, y, x, 1, scratch)

@@ -270,6 +270,24 @@ func panels32avx2x2(k int, src *float32, ld int, dst *float32, pitch int, count 
 func panels64avx2x2(k int, src *float64, ld int, dst *float64, pitch int, count int, step int, mask uint32)
 
 //go:noescape
+func stripRow32avx512x7x2(high int, low int, k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int)
+
+//go:noescape
+func stripRow32avx512x7x3(high int, low int, k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int)
+
+//go:noescape
+func stripCol32avx512x7x2(high int, low int, k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int)
+
+//go:noescape
+func stripRow64avx512x7x2(high int, low int, k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int)
+
+//go:noescape
+func stripRow64avx512x7x3(high int, low int, k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int)
+
+//go:noescape
+func stripCol64avx512x7x2(high int, low int, k int, a *float64, sa int, b *float64, sb int, c *float64, ldc int)
+
+//go:noescape
 func stripRow32avx2x6x2(high int, low int, k int, a *float32, sa int, b *float32, sb int, c *float32, ldc int)
 
 //go:noescape

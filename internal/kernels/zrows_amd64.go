@@ -141,6 +141,18 @@ func gateAdd64avx2(rows int, cols int, dst *float64, h *float64, x *float64, s *
 func modulate64avx2(rows int, cols int, dst *float64, x *float64, s *float64, t *float64)
 
 //go:noescape
+func softmaxColumns32avx512(rows int, vectors int, ld int, x *float32, base2 float32, ahead *float32)
+
+//go:noescape
+func softmaxGradColumns32avx512(rows int, vectors int, ld int, y *float32, grad *float32, scale float32, ahead *float32)
+
+//go:noescape
+func softmaxColumns64avx512(rows int, vectors int, ld int, x *float64, base2 float64, ahead *float64)
+
+//go:noescape
+func softmaxGradColumns64avx512(rows int, vectors int, ld int, y *float64, grad *float64, scale float64, ahead *float64)
+
+//go:noescape
 func softmaxColumns32avx2(rows int, vectors int, ld int, x *float32, base2 float32, ahead *float32)
 
 //go:noescape

@@ -67,7 +67,7 @@ func (s shape) exponent(v vec) {
 	}
 }
 
-// power: n = 2^(n − less) where that is a normal number or infinite (AVX2 only)
+// power: n = 2^(n − less) where that is a normal number or infinite
 func (s shape) power(n []vec, less float64) {
 	each(n, func(i int) { s.add(s.c(s.shifter(less)), n[i], n[i]) })
 	each(n, func(i int) { s.exponent(n[i]) })

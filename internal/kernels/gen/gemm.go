@@ -30,10 +30,13 @@ func gemm() {
 	shape{4, 32}.panels(1)
 	shape{4, 32}.panels(2)
 	shape{8, 32}.panels(2)
-	for _, s := range []shape{{4, 32}, {8, 32}} {
-		s.strip(6, 2, true)
-		s.strip(4, 3, true)
-		s.strip(6, 2, false)
+	for _, v := range []struct {
+		shape
+		high2, high3 int
+	}{{shape{4, 64}, 7, 7}, {shape{8, 64}, 7, 7}, {shape{4, 32}, 6, 4}, {shape{8, 32}, 6, 4}} {
+		v.strip(v.high2, 2, true)
+		v.strip(v.high3, 3, true)
+		v.strip(v.high2, 2, false)
 	}
 }
 
@@ -213,7 +216,8 @@ func (s shape) strip(rows, vectors int, byRow bool) {
 			ADDQ(ldc, c)
 		}
 		if byRow {
-			LEAQ(ahead(top, rows), top)
+			LEAQ(ahead(top, rows-1), top)
+			ADDQ(sa, top)
 		} else {
 			ADDQ(U8(uint8(s.size*rows)), top)
 		}

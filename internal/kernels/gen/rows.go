@@ -32,7 +32,7 @@ func rows() {
 			each(m[0], func(i int) { s.add(v[1][i], v[0][i], m[0][i]) })
 		})
 	}
-	for _, s := range []shape{{4, 32}, {8, 32}} {
+	for _, s := range []shape{{4, 64}, {8, 64}, {4, 32}, {8, 32}} {
 		s.softmaxColumns()
 		s.softmaxGradColumns()
 	}
@@ -405,23 +405,25 @@ func (s shape) softmaxColumns() {
 	r := start(s.name("softmaxColumns"), fmt.Sprintf("func(rows, vectors, ld int, x *%[1]s, base2 %[1]s, ahead *%[1]s)", s.elem()),
 		"rows", "vectors", "ld", "x", "ahead")
 	x, prefetch := r[3], prefetching(r[4])
+	lowest := pick(s, -126., -1022.) - most
+	s.consts(1, lowest, s.shifter(-most))
+	s.consts(s.series().Two...)
 	down, next := s.eachColumn(r[1], r[0], r[2], x)
-	top, sum := s.new(), s.zeros(1)[0]
-	s.move(Mem{Base: x}, top)
+	tops, sum := s.news(4), s.zeros(1)[0]
+	each(tops, func(i int) { s.move(Mem{Base: x}, tops[i]) })
 	down(func(u int, at func(j, i int) Mem) {
-		for i := range u {
-			s.max(at(0, i), top, top)
-		}
+		each(tops[:u], func(i int) { s.max(at(0, i), tops[i], tops[i]) })
 	})
+	top := s.gather(tops, s.max)
 	s.mul(s.scalar("base2"), top, top)
 	down(func(u int, at func(j, i int) Mem) {
-		// A constant is loaded once for all the vectors, which leave it one register.
+		// With AVX2 a constant is loaded once for all the vectors, which leave it one register.
 		prefetch(u)
 		t, n, p := s.news(u), s.news(u), s.news(u)
 		each(t, func(i int) { s.move(at(0, i), t[i]) })
 		base2 := s.scalar("base2")
 		each(t, func(i int) { s.fmsub213(top, base2, t[i]) })
-		low := s.reg(pick(s, -126., -1022.) - most)
+		low := s.reg(lowest)
 		each(t, func(i int) { s.max(t[i], low, t[i]) }) // keeps a NaN
 		each(t, func(i int) { s.round(t[i], n[i]) })
 		each(t, func(i int) { s.sub(n[i], t[i], t[i]) })
@@ -463,9 +465,7 @@ func (s shape) softmaxGradColumns() {
 		each(v, func(i int) { s.move(at(0, i), v[i]) })
 		each(v, func(i int) { s.fma231(at(1, i), v[i], dot[i]) })
 	})
-	s.add(dot[2], dot[0], dot[0])
-	s.add(dot[3], dot[1], dot[1])
-	s.add(dot[1], dot[0], dot[0])
+	s.gather(dot, s.add)
 	down(func(u int, at func(j, i int) Mem) {
 		v, w := s.news(u), s.news(u)
 		each(v, func(i int) { s.move(at(1, i), v[i]) })

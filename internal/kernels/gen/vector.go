@@ -73,13 +73,8 @@ func (s shape) broadcast(m, v Op) {
 	}
 }
 
-func (s shape) zero(v vec) {
-	if s.bytes == 64 {
-		VPXORQ(v, v, v)
-	} else {
-		VXORPS(v, v, v)
-	}
-}
+// zero is not VPXORQ, which is to avo an instruction that reads v and keeps it live.
+func (s shape) zero(v vec) { VXORPS(v, v, v) }
 
 func each(x []vec, f func(i int)) {
 	for i := range x {
@@ -404,14 +399,17 @@ func (s shape) span(n gp, unroll int, body func(u int, k Op, at func(p gp, i int
 	Label(done)
 }
 
-// fold reduces the accumulators, and then the lanes of the first, with op; every lane of acc[0] holds the result.
-func (s shape) fold(acc []vec, op func(...Op)) {
+// gather reduces the accumulators with op to the first, which it returns.
+func (s shape) gather(acc []vec, op func(...Op)) vec {
 	for n := len(acc) / 2; n > 0; n /= 2 {
-		for i := range n {
-			op(acc[i+n], acc[i], acc[i])
-		}
+		each(acc[:n], func(i int) { op(acc[i+n], acc[i], acc[i]) })
 	}
-	t, v := s.new(), acc[0]
+	return acc[0]
+}
+
+// fold gathers the accumulators and then reduces the lanes of the first; every lane of acc[0] holds the result.
+func (s shape) fold(acc []vec, op func(...Op)) {
+	t, v := s.new(), s.gather(acc, op)
 	if s.bytes == 64 {
 		for _, imm := range []uint8{0x4e, 0xb1} { // halves, then quarters, of a zmm
 			VSHUFF64X2(U8(imm), v, v, t)
