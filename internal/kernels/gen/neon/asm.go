@@ -88,13 +88,6 @@ func (a *asm) arg(name string) gp {
 	return r
 }
 
-func (a *asm) args(names ...string) (r []gp) {
-	for _, n := range names {
-		r = append(r, a.arg(n))
-	}
-	return r
-}
-
 func (a *asm) param(name string) param {
 	return a.params[slices.IndexFunc(a.params, func(p param) bool { return p.name == name })]
 }
@@ -255,4 +248,11 @@ func (a *asm) source() (assembly, stubs []byte) {
 		panic(err)
 	}
 	return b.Bytes(), stubs
+}
+
+// offset is the sum of two integers.
+func (a *asm) offset(x, y gp) gp {
+	z := a.gp()
+	a.op("ADD R%d, R%d, R%d", x, y, z)
+	return z
 }

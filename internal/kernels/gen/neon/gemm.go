@@ -39,7 +39,7 @@ func (s shape) tile(rows int, byRow bool) {
 	index := s.gp()
 	if byRow {
 		for i := 1; i < rows; i++ {
-			at = append(at, s.sum(sa, at[i-1]))
+			at = append(at, s.offset(sa, at[i-1]))
 		}
 		s.op("MOVD ZR, R%d", index)
 	}
@@ -200,7 +200,7 @@ func (s shape) transpose() {
 	for i := 1; i < n; i++ {
 		s.op(fmt.Sprintf("CMP $%d, R%%d", i), rows)
 		s.op("CSEL GT, R%d, ZR, R%d", ld, ld)
-		at = append(at, s.sum(ld, at[i-1]))
+		at = append(at, s.offset(ld, at[i-1]))
 	}
 	index := s.gp()
 	s.op("MOVD ZR, R%d", index)
@@ -264,7 +264,7 @@ func (s shape) panels() {
 		for u := range rows {
 			s.stores(mem{base: to}, s.loads(mem{base: from}, tileVectors, false), false)
 			if u < rows-1 {
-				from, to = s.sum(ld, from), s.sum(pitch, to)
+				from, to = s.offset(ld, from), s.offset(pitch, to)
 			}
 		}
 		s.op("ADD R%d, R%d, R%d", pitch, src, src)
@@ -305,11 +305,4 @@ func (s shape) columns() gp {
 	s.op("NEG R%d, R%d", n, n)
 	s.op("ADD $64, R%d, R%d", n, n)
 	return n
-}
-
-// sum is that of two integers.
-func (a *asm) sum(x, y gp) gp {
-	z := a.gp()
-	a.op("ADD R%d, R%d, R%d", x, y, z)
-	return z
 }

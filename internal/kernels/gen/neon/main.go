@@ -12,7 +12,9 @@ import (
 )
 
 var groups = map[string]func(*asm){
-	"gemm": gemm,
+	"gemm":        gemm,
+	"elementwise": elementwise,
+	"rows":        rows,
 }
 
 func main() {

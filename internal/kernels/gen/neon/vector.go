@@ -121,30 +121,25 @@ func (s shape) span(n gp, unroll int, body func(u int, one bool, at func(p gp) m
 			return mem{base: seen[p]}
 		})
 	}
-	// Groups of vectors, then vectors, then elements.
-	groups := []struct {
-		name     string
-		u, count int
-	}{{"group", unroll, unroll * s.lanes()}, {"vector", 1, s.lanes()}, {"element", 1, 1}}
-	if unroll == 1 {
-		groups = groups[1:]
-	}
-	for _, g := range groups {
-		loop, next := s.unique(g.name), s.unique("next")
-		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", g.count), left, left)
-		s.branch("BLT ", next)
+	// while has body go through elements as long as there are so many.
+	while := func(name string, elements, u int) {
+		loop, less := s.unique(name), s.unique("less")
+		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", elements), left, left)
+		s.branch("BLT ", less)
 		s.label(loop)
-		pass(g.u, g.count == 1)
-		s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", g.count*s.size), index, index)
-		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", g.count), left, left)
+		pass(u, elements == 1)
+		s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", elements*s.size), index, index)
+		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", elements), left, left)
 		s.branch("BGE ", loop)
-		if g.count == 1 {
-			break
-		}
-		s.label(next)
-		s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", g.count), left, left)
+		s.label(less)
+		s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", elements), left, left)
 		s.branch("BEQ ", done)
 	}
+	if unroll > 1 {
+		while("group", unroll*s.lanes(), unroll)
+	}
+	while("vector", s.lanes(), 1)
+	while("element", 1, 1)
 	s.label(done)
 }
 

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package kernels
 
 import (
@@ -6,13 +8,15 @@ import (
 )
 
 //go:generate go -C gen run . -group elementwise -out ../zelementwise_amd64.s -stubs ../zelementwise_amd64.go -pkg kernels
+//go:generate go -C gen run ./neon -group elementwise -out ../zelementwise_arm64.s -stubs ../zelementwise_arm64.go
 //go:generate go -C gen run . -group rows -out ../zrows_amd64.s -stubs ../zrows_amd64.go -pkg kernels
+//go:generate go -C gen run ./neon -group rows -out ../zrows_arm64.s -stubs ../zrows_arm64.go
 
 // stretch is the number of elements of one call of assembly, which the scheduler cannot interrupt: a few microseconds.
 const stretch = 1 << 14
 
 // The functions below do what their portable namesakes do and report true, or report false on a path without assembly
-// for them. What they call is generated, and jumps to its variant for the path: a table of functions would make the
+// for them. What they call is generated, and on amd64 jumps to its variant for the path: a table of functions would make the
 // operands escape to the heap.
 
 // The generated code has the number of this path in it.
