@@ -19,9 +19,6 @@ const stretch = 1 << 14
 // for them. What they call is generated, and on amd64 jumps to its variant for the path: a table of functions would make the
 // operands escape to the heap.
 
-// The generated code has the number of this path in it.
-var _ [2]struct{} = [pathAVX512]struct{}{}
-
 func p32[T Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
 func p64[T Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
 

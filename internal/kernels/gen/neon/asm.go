@@ -47,8 +47,8 @@ type asm struct {
 	lines  []line
 	labels int
 
-	constants    gp // address of the pool, once it is asked for
-	pool         [][2]uint64
+	constants    gp       // address of the pool, once it is asked for
+	pool         []uint64 // a vector holds each twice
 	texts, stubs bytes.Buffer
 }
 
@@ -125,16 +125,16 @@ func (a *asm) word(text string, word uint32, shifts []int, regs ...*register) {
 	a.lines = append(a.lines, line{text: text, word: word, shifts: shifts, regs: regs})
 }
 
-// constant loads a vector of two words from the pool.
-func (a *asm) constant(bits [2]uint64, v vec) {
+// constant loads a vector from the pool.
+func (a *asm) constant(half uint64, v vec) {
 	if a.constants == nil {
 		a.constants = a.gp()
 		load := line{text: "MOVD $constants<>(SB), R%d", regs: []*register{a.constants}}
 		a.lines = append([]line{load}, a.lines...)
 	}
-	i := slices.Index(a.pool, bits)
+	i := slices.Index(a.pool, half)
 	if i < 0 {
-		i, a.pool = len(a.pool), append(a.pool, bits)
+		i, a.pool = len(a.pool), append(a.pool, half)
 	}
 	a.access(load, 16, mem{base: a.constants, disp: 16 * i}, v)
 }
@@ -236,10 +236,8 @@ func (a *asm) source() (assembly, stubs []byte) {
 	b.Write(a.texts.Bytes())
 	if len(a.pool) > 0 {
 		b.WriteString("\n")
-		for i, c := range a.pool {
-			for h, v := range c {
-				fmt.Fprintf(&b, "DATA constants<>+%d(SB)/8, $0x%016x\n", 16*i+8*h, v)
-			}
+		for i := range 2 * len(a.pool) {
+			fmt.Fprintf(&b, "DATA constants<>+%d(SB)/8, $0x%016x\n", 8*i, a.pool[i/2])
 		}
 		fmt.Fprintf(&b, "GLOBL constants<>(SB), RODATA|NOPTR, $%d\n", 16*len(a.pool))
 	}

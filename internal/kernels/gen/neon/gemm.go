@@ -9,8 +9,9 @@ import (
 
 const (
 	// Six rows of four vectors are 24 sums, which keep four units with a latency of four cycles busy; beside them six registers hold
-	// elements of a, where it is, and two a part of a row of b. Eight rows of three vectors would load less for a multiplication,
-	// but only if a were packed, and a panel of four vectors is a line of the cache.
+	// elements of a, where it is, and two a part of a row of b. Four steps are then 96 multiplications in 117 instructions, 14 of which
+	// load. Eight rows of three vectors would load a little less, but only if a were packed, and a panel of four vectors is a line of
+	// the cache.
 	tileRows    = 6
 	tileVectors = 4
 	unroll      = 4 // steps of k in a pass
@@ -178,11 +179,11 @@ func (s shape) storeTile(acc [][]vec) {
 
 // nothing sets p to the address of a row of −0, as many as the columns of a tile.
 func (s shape) nothing(p gp) {
-	zero := [2]uint64{s.bits64(math.Copysign(0, -1)), s.bits64(math.Copysign(0, -1))}
+	zero := s.half(math.Copysign(0, -1))
 	at := slices.Index(s.pool, zero)
 	if at < 0 {
 		at = len(s.pool)
-		s.pool = append(s.pool, slices.Repeat([][2]uint64{zero}, tileVectors)...)
+		s.pool = append(s.pool, slices.Repeat([]uint64{zero}, tileVectors)...)
 	}
 	s.op(fmt.Sprintf("MOVD $constants<>+%d(SB), R%%d", 16*at), p)
 }

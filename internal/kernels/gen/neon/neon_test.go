@@ -56,7 +56,7 @@ func TestWordsAreWhatTheirCommentsSay(t *testing.T) {
 			name, _, _ := strings.Cut(string(m[2]), " ")
 			seen[name] = true
 		}
-		if len(seen) < 8 {
+		if len(seen) < 10 {
 			t.Errorf("%s has words of %d instructions only: has their form changed?", group, len(seen))
 		}
 	}
@@ -73,15 +73,15 @@ func TestReservedRegistersAreLeftAlone(t *testing.T) {
 	}
 }
 
-// Nearly all instructions of the loop that products spend their time in multiply: no processor that starts at least 1.3 times as
-// many instructions a cycle as it has units for them is held up by the others. What is measured is the text: there was no such machine.
+// In the loop that products spend their time in there is at most one other instruction to three that multiply. Most processors have
+// more room beside their multipliers than that, but the text is all that could be measured: there was no such machine.
 func TestInnerLoopMultiplies(t *testing.T) {
 	assembly, _ := generate("gemm")
 	for _, c := range []struct {
-		name                string
-		products, loads, in int
-	}{
-		{"tileRow32neonx6", 96, 14, 117}, // 4 steps of 6 rows of 4 vectors; 6 loads of a and 4·2 pairs of b
+		name                 string
+		products, loads, all int
+	}{ // 4 steps of 6 rows of 4 vectors; 4·2 pairs of b, and of a as many vectors as it takes
+		{"tileRow32neonx6", 96, 14, 117},
 		{"tileCol32neonx6", 96, 16, 122},
 		{"tileRow64neonx6", 96, 20, 124},
 		{"tileCol64neonx6", 96, 20, 126},
@@ -89,9 +89,9 @@ func TestInnerLoopMultiplies(t *testing.T) {
 		_, text, _ := bytes.Cut(assembly, []byte("TEXT ·"+c.name+"(SB)"))
 		_, text, _ = bytes.Cut(text, []byte("\nloop:\n"))
 		text, _, _ = bytes.Cut(text, []byte("BGE loop\n"))
-		products, loads, in := bytes.Count(text, []byte("fmla")), bytes.Count(text, []byte("// ld")), bytes.Count(text, []byte("\n"))+1
-		if products != c.products || loads != c.loads || in != c.in {
-			t.Errorf("%s: %d products, %d loads, %d instructions", c.name, products, loads, in)
+		products, loads, all := bytes.Count(text, []byte("fmla")), bytes.Count(text, []byte("// ld")), bytes.Count(text, []byte("\n"))+1
+		if products != c.products || loads != c.loads || all != c.all {
+			t.Errorf("%s: %d products, %d loads, %d instructions", c.name, products, loads, all)
 		}
 	}
 }

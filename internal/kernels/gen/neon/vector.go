@@ -21,8 +21,8 @@ func each(x []vec, f func(i int)) {
 	}
 }
 
-// bits64 is half a vector of one number.
-func (s shape) bits64(c float64) uint64 {
+// half is half a vector of one number.
+func (s shape) half(c float64) uint64 {
 	if s.size == 8 {
 		return math.Float64bits(c)
 	}
@@ -33,7 +33,7 @@ func (s shape) bits64(c float64) uint64 {
 // idle in arithmetic.
 func (s shape) c(c float64) vec {
 	v := s.vec()
-	s.constant([2]uint64{s.bits64(c), s.bits64(c)}, v)
+	s.constant(s.half(c), v)
 	return v
 }
 
