@@ -10,7 +10,8 @@ import (
 //go:generate go -C gen run . -group gemm -out ../zgemm_amd64.s -stubs ../zgemm_amd64.go -pkg kernels
 //go:generate go -C gen run ./neon -group gemm -out ../zgemm_arm64.s -stubs ../zgemm_arm64.go
 
-// tile computes some rows of c in the columns of mask, and adds those of from in the columns of add; strides are in bytes.
+// tile computes some rows of c in the columns of mask, and adds those of from in the columns of add: the same or none. Strides are in
+// bytes.
 type tile[T Float] func(k int, a *T, sa int, b *T, sb int, c *T, ldc int, mask, add uint32, from *T, ldd int)
 
 // tiling is a family of tiles of one width in columns, by height; a is read in place, by rows or (if transposed) by

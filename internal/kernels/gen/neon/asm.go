@@ -248,9 +248,18 @@ func (a *asm) source() (assembly, stubs []byte) {
 	return b.Bytes(), stubs
 }
 
-// offset is the sum of two integers.
+// Of integers and addresses, results first:
+
+// offset is a sum in a new register.
 func (a *asm) offset(x, y gp) gp {
 	z := a.gp()
 	a.op("ADD R%d, R%d, R%d", x, y, z)
 	return z
 }
+
+func (a *asm) copy(x, y gp)      { a.op("MOVD R%d, R%d", y, x) }
+func (a *asm) clear(x gp)        { a.op("MOVD ZR, R%d", x) }
+func (a *asm) advance(x, by gp)  { a.op("ADD R%d, R%d, R%d", by, x, x) }
+func (a *asm) skip(x gp, by int) { a.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", by), x, x) }
+func (a *asm) less(x gp, by int) { a.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", by), x, x) } // and compare with 0
+func (a *asm) more(x gp, by int) { a.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", by), x, x) } // and compare with 0

@@ -1,32 +1,30 @@
 package main
 
-import "fmt"
-
 func elementwise(a *asm) {
 	for _, s := range []shape{{a, 4}, {a, 8}} {
-		s.mapping("exp", 4, "", []string{"x"}, func(_ vec, x [][]vec) { s.exp(x[0]) })
-		s.mapping("tanh", 4, "", []string{"x"}, func(_ vec, x [][]vec) { s.tanh(x[0]) })
-		s.mapping("sigmoid", 4, "", []string{"x"}, func(_ vec, x [][]vec) { s.sigmoid(x[0]) })
-		s.mapping("silu", 4, "", []string{"x"}, func(_ vec, x [][]vec) { s.gate(x[0], s.siluArg(x[0])) })
-		s.mapping("gelu", 4, "", []string{"x"}, func(_ vec, x [][]vec) { t, _ := s.geluArg(x[0]); s.gate(x[0], t) })
-		s.mapping("siluGrad", 4, "", []string{"x", "grad"}, func(_ vec, x [][]vec) { s.siluGrad(x[0], x[1]) })
-		s.mapping("geluGrad", 4, "", []string{"x", "grad"}, func(_ vec, x [][]vec) { s.geluGrad(x[0], x[1]) })
+		s.mapping("exp", "", []string{"x"}, func(_ vec, x [][]vec) { s.exp(x[0]) })
+		s.mapping("tanh", "", []string{"x"}, func(_ vec, x [][]vec) { s.tanh(x[0]) })
+		s.mapping("sigmoid", "", []string{"x"}, func(_ vec, x [][]vec) { s.sigmoid(x[0]) })
+		s.mapping("silu", "", []string{"x"}, func(_ vec, x [][]vec) { s.gate(x[0], s.siluArg(x[0])) })
+		s.mapping("gelu", "", []string{"x"}, func(_ vec, x [][]vec) { t, _ := s.geluArg(x[0]); s.gate(x[0], t) })
+		s.mapping("siluGrad", "", []string{"x", "grad"}, func(_ vec, x [][]vec) { s.siluGrad(x[0], x[1]) })
+		s.mapping("geluGrad", "", []string{"x", "grad"}, func(_ vec, x [][]vec) { s.geluGrad(x[0], x[1]) })
 
 		for _, f := range []struct {
 			name string
 			op   func(d, n, m vec)
 		}{{"add", s.add}, {"sub", s.sub}, {"mul", s.mul}, {"div", s.div}} {
-			s.mapping(f.name, 4, "", []string{"a", "b"}, func(_ vec, x [][]vec) {
+			s.mapping(f.name, "", []string{"a", "b"}, func(_ vec, x [][]vec) {
 				each(x[0], func(i int) { f.op(x[0][i], x[0][i], x[1][i]) })
 			})
 		}
-		s.mapping("mulAdd", 4, "", []string{"dst", "a", "b"}, func(_ vec, x [][]vec) {
+		s.mapping("mulAdd", "", []string{"dst", "a", "b"}, func(_ vec, x [][]vec) {
 			each(x[0], func(i int) { s.fma(x[0][i], x[1][i], x[2][i]) })
 		})
-		s.mapping("scale", 4, "c", []string{"x"}, func(c vec, x [][]vec) {
+		s.mapping("scale", "c", []string{"x"}, func(c vec, x [][]vec) {
 			each(x[0], func(i int) { s.mul(x[0][i], x[0][i], c) })
 		})
-		s.mapping("axpy", 4, "c", []string{"dst", "x"}, func(c vec, x [][]vec) {
+		s.mapping("axpy", "c", []string{"dst", "x"}, func(c vec, x [][]vec) {
 			each(x[0], func(i int) { s.fma(x[0][i], x[1][i], c) })
 		})
 		s.combine()
@@ -37,7 +35,7 @@ func elementwise(a *asm) {
 
 // mapping writes dst[i] = f(ins[0][i], …), which f leaves in its first argument; dst itself may be among ins. constant,
 // unless empty, is a number that f is given in every lane.
-func (s shape) mapping(name string, unroll int, constant string, ins []string, f func(c vec, ins [][]vec)) {
+func (s shape) mapping(name, constant string, ins []string, f func(c vec, ins [][]vec)) {
 	params := []string{"n int", "dst *T"}
 	for _, in := range ins {
 		if in != "dst" {
@@ -60,7 +58,7 @@ func (s shape) mapping(name string, unroll int, constant string, ins []string, f
 	if constant != "" {
 		c = s.scalar(constant)
 	}
-	s.span(n, unroll, func(u int, one bool, at func(p gp) mem) {
+	s.span(n, 4, func(u int, one bool, at func(p gp) mem) {
 		var x [][]vec
 		for _, p := range pointers {
 			x = append(x, s.loads(at(p), u, one))
@@ -77,26 +75,26 @@ func (s shape) combine() {
 	n, dst, terms, cs, src, offset := s.arg("n"), s.arg("dst"), s.arg("terms"), s.arg("c"), s.arg("src"), s.arg("offset")
 	s.span(n, 8, func(u int, one bool, at func(p gp) mem) {
 		left, coefficient, header, from, c := s.gp(), s.gp(), s.gp(), s.gp(), s.vec()
-		s.op("MOVD R%d, R%d", terms, left)
-		s.op("MOVD R%d, R%d", cs, coefficient)
-		s.op("MOVD R%d, R%d", src, header)
+		s.copy(left, terms)
+		s.copy(coefficient, cs)
+		s.copy(header, src)
 		to := at(dst)
 		s.op("SUB R%d, R%d, R%d", dst, to.base, from) // how far all slices are gone through
-		s.op("ADD R%d, R%d, R%d", offset, from, from)
+		s.advance(from, offset)
 		fetch := func() mem {
 			p := s.gp()
 			s.op("MOVD (R%d), R%d", header, p)
-			s.op("ADD R%d, R%d, R%d", from, p, p)
+			s.advance(p, from)
 			s.broadcast(coefficient, c)
-			s.op("ADD $24, R%d, R%d", header, header) // the size of a slice
-			s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", s.size), coefficient, coefficient)
+			s.skip(header, 24) // the size of a slice
+			s.skip(coefficient, s.size)
 			return mem{base: p}
 		}
 		more, summed := s.unique("more"), s.unique("summed")
 		acc := s.loads(fetch(), u, one)
 		each(acc, func(i int) { s.mul(acc[i], acc[i], c) })
 		s.label(more)
-		s.op("SUBS $1, R%d, R%d", left, left)
+		s.less(left, 1)
 		s.branch("BEQ ", summed)
 		v := s.loads(fetch(), u, one)
 		each(acc, func(i int) { s.fma(acc[i], v[i], c) })
@@ -123,7 +121,7 @@ func (s shape) adamW(average bool) {
 	for range 8 {
 		cs = append(cs, s.vec())
 		s.broadcast(c, cs[len(cs)-1])
-		s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", s.size), c, c)
+		s.skip(c, s.size)
 	}
 	clip, cm, cv, keep, rate, root, eps, ema := cs[0], cs[1], cs[2], cs[3], cs[4], cs[5], cs[6], cs[7]
 	var p []gp

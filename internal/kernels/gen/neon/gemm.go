@@ -42,7 +42,7 @@ func (s shape) tile(rows int, byRow bool) {
 		for i := 1; i < rows; i++ {
 			at = append(at, s.offset(sa, at[i-1]))
 		}
-		s.op("MOVD ZR, R%d", index)
+		s.clear(index)
 	}
 	acc := make([][]vec, rows)
 	for i := range acc {
@@ -59,7 +59,7 @@ func (s shape) tile(rows int, byRow bool) {
 				s.fmaLane(acc[i][j+1], v[1], x, lane)
 			}
 		}
-		s.op("ADD R%d, R%d, R%d", sb, b, b)
+		s.advance(b, sb)
 	}
 	rowSteps := func(n int) {
 		for n > 0 {
@@ -69,7 +69,7 @@ func (s shape) tile(rows int, byRow bool) {
 			for l := range take {
 				step(func(i int) (vec, int) { return x[i], l })
 			}
-			s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", take*s.size), index, index)
+			s.skip(index, take*s.size)
 			n -= take
 		}
 	}
@@ -92,25 +92,25 @@ func (s shape) tile(rows int, byRow bool) {
 				}
 				return x[v], i - first[v]
 			})
-			s.op("ADD R%d, R%d, R%d", sa, at[0], at[0])
+			s.advance(at[0], sa)
 		}
 	}
 	steps := rowSteps
 	if !byRow {
 		steps = colSteps
 	}
-	s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", unroll), k, k)
+	s.less(k, unroll)
 	s.branch("BLT ", "tail")
 	s.label("loop")
 	steps(unroll)
-	s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", unroll), k, k)
+	s.less(k, unroll)
 	s.branch("BGE ", "loop")
 	s.label("tail")
-	s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", unroll), k, k)
+	s.more(k, unroll)
 	s.branch("BEQ ", "store")
 	s.label("one")
 	steps(1)
-	s.op("SUBS $1, R%d, R%d", k, k)
+	s.less(k, 1)
 	s.branch("BNE ", "one")
 	s.label("store")
 	s.storeTile(acc)
@@ -128,25 +128,25 @@ func (s shape) storeTile(acc [][]vec) {
 		d := s.loads(mem{base: from}, tileVectors, false)
 		each(d, func(j int) { s.add(acc[i][j], acc[i][j], d[j]) })
 		s.stores(mem{base: c}, acc[i], false)
-		s.op("ADD R%d, R%d, R%d", ldc, c, c)
-		s.op("ADD R%d, R%d, R%d", ldd, from, from)
+		s.advance(c, ldc)
+		s.advance(from, ldd)
 	}
 	s.op("RET")
 	s.label("set")
 	for i := range acc {
 		s.stores(mem{base: c}, acc[i], false)
-		s.op("ADD R%d, R%d, R%d", ldc, c, c)
+		s.advance(c, ldc)
 	}
 	s.op("RET")
 	s.label("part")
 	s.branch("CBNZ R%d, ", "rows", add)
 	s.nothing(from)
-	s.op("MOVD ZR, R%d", ldd)
+	s.clear(ldd)
 	s.label("rows")
 	for i, v := range acc {
 		to, more := s.gp(), s.gp()
-		s.op("MOVD R%d, R%d", c, to)
-		s.op("MOVD R%d, R%d", from, more)
+		s.copy(to, c)
+		s.copy(more, from)
 		// The bits of the number of columns, from the highest that can be set: what they stand for is stored, and the rest moves up.
 		for bytes := 16 * tileVectors / 2; bytes >= s.size; bytes /= 2 {
 			next := s.unique("next")
@@ -164,14 +164,14 @@ func (s shape) storeTile(acc [][]vec) {
 				} else {
 					each(d, func(j int) { s.move(v[j], v[n+j]) })
 				}
-				s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", bytes), to, to)
-				s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", bytes), more, more)
+				s.skip(to, bytes)
+				s.skip(more, bytes)
 			}
 			s.label(next)
 		}
 		if i < len(acc)-1 {
-			s.op("ADD R%d, R%d, R%d", ldc, c, c)
-			s.op("ADD R%d, R%d, R%d", ldd, from, from)
+			s.advance(c, ldc)
+			s.advance(from, ldd)
 		}
 	}
 	s.op("RET")
@@ -204,8 +204,8 @@ func (s shape) transpose() {
 		at = append(at, s.offset(ld, at[i-1]))
 	}
 	index := s.gp()
-	s.op("MOVD ZR, R%d", index)
-	s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", s.lanes()), k, k)
+	s.clear(index)
+	s.less(k, s.lanes())
 	s.branch("BLT ", "tail")
 	s.label("whole")
 	x := s.vecs(n)
@@ -213,21 +213,21 @@ func (s shape) transpose() {
 	lower, upper := s.square(x[:s.lanes()]), s.square(x[s.lanes():])
 	for l := range lower {
 		s.pair(store, mem{base: dst}, lower[l], upper[l])
-		s.op("ADD R%d, R%d, R%d", pitch, dst, dst)
+		s.advance(dst, pitch)
 	}
-	s.op("ADD $16, R%d, R%d", index, index)
-	s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", s.lanes()), k, k)
+	s.skip(index, 16)
+	s.less(k, s.lanes())
 	s.branch("BGE ", "whole")
 	s.label("tail")
-	s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", s.lanes()), k, k)
+	s.more(k, s.lanes())
 	s.branch("BEQ ", "done")
 	s.label("one")
 	x = s.vecs(n)
 	each(x, func(i int) { s.access(load, s.size, mem{base: at[i], index: index}, x[i]) })
 	each(x, func(i int) { s.access(store, s.size, mem{base: dst, disp: s.size * i}, x[i]) })
-	s.op("ADD R%d, R%d, R%d", pitch, dst, dst)
-	s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", s.size), index, index)
-	s.op("SUBS $1, R%d, R%d", k, k)
+	s.advance(dst, pitch)
+	s.skip(index, s.size)
+	s.less(k, 1)
 	s.branch("BNE ", "one")
 	s.label("done")
 	s.stop()
@@ -268,9 +268,9 @@ func (s shape) panels() {
 				from, to = s.offset(ld, from), s.offset(pitch, to)
 			}
 		}
-		s.op("ADD R%d, R%d, R%d", pitch, src, src)
-		s.op("ADD R%d, R%d, R%d", step, dst, dst)
-		s.op("SUBS $1, R%d, R%d", count, count)
+		s.advance(src, pitch)
+		s.advance(dst, step)
+		s.less(count, 1)
 	}
 	s.op("CMP $4, R%d", k)
 	s.branch("BNE ", "one")
@@ -284,17 +284,17 @@ func (s shape) panels() {
 	s.op("RET")
 	s.label("part")
 	index, left, v := s.gp(), s.gp(), s.vec()
-	s.op("MOVD ZR, R%d", index) // a row begins
-	s.op("MOVD R%d, R%d", columns, left)
+	s.clear(index) // a row begins
+	s.copy(left, columns)
 	s.label("element")
 	s.access(load, s.size, mem{base: src, index: index}, v)
 	s.access(store, s.size, mem{base: dst, index: index}, v)
-	s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", s.size), index, index)
-	s.op("SUBS $1, R%d, R%d", left, left)
+	s.skip(index, s.size)
+	s.less(left, 1)
 	s.branch("BNE ", "element")
-	s.op("ADD R%d, R%d, R%d", ld, src, src)
-	s.op("ADD R%d, R%d, R%d", pitch, dst, dst)
-	s.op("SUBS $1, R%d, R%d", k, k)
+	s.advance(src, ld)
+	s.advance(dst, pitch)
+	s.less(k, 1)
 	s.branch("BNE ", "part")
 	s.stop()
 }
@@ -304,6 +304,6 @@ func (s shape) columns() gp {
 	n := s.arg("mask")
 	s.op("CLZ R%d, R%d", n, n)
 	s.op("NEG R%d, R%d", n, n)
-	s.op("ADD $64, R%d, R%d", n, n)
+	s.skip(n, 64)
 	return n
 }

@@ -80,11 +80,11 @@ func (s shape) sum(dot bool) {
 	}
 	next := func(count int) {
 		for _, p := range operands {
-			s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", count*s.size), p, p)
+			s.skip(p, count*s.size)
 		}
 	}
 	acc := w.loads(mem{base: lanes}, accumulators/2, false)
-	s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", accumulators), n, n)
+	s.less(n, accumulators)
 	s.branch("BLT ", "tail")
 	s.label("loop")
 	for j := 0; j < accumulators; j += 8 {
@@ -92,11 +92,11 @@ func (s shape) sum(dot bool) {
 		each(v, func(i int) { w.add(acc[j/2+i], acc[j/2+i], v[i]) })
 	}
 	next(accumulators)
-	s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", accumulators), n, n)
+	s.less(n, accumulators)
 	s.branch("BGE ", "loop")
 	s.label("tail")
 	w.stores(mem{base: lanes}, acc, false)
-	s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", accumulators), n, n)
+	s.more(n, accumulators)
 	s.branch("BEQ ", "done")
 	// The rest goes to the accumulators where they are stored.
 	s.label("one")
@@ -104,8 +104,8 @@ func (s shape) sum(dot bool) {
 	w.add(sum[0], sum[0], v[0])
 	w.stores(mem{base: lanes}, sum, true)
 	next(1)
-	s.op("ADD $8, R%d, R%d", lanes, lanes)
-	s.op("SUBS $1, R%d, R%d", n, n)
+	s.skip(lanes, 8)
+	s.less(n, 1)
 	s.branch("BNE ", "one")
 	s.label("done")
 	s.stop()
@@ -120,26 +120,26 @@ func (s shape) columnSums() {
 	for _, n := range []int{accumulators, 8, 2, 1} {
 		again, down, less := s.unique("columns"), s.unique("down"), s.unique("less")
 		s.label(again)
-		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", n), columns, columns)
+		s.less(columns, n)
 		s.branch("BLT ", less)
 		p, left := s.gp(), s.gp()
-		s.op("MOVD R%d, R%d", x, p)
-		s.op("MOVD R%d, R%d", rows, left)
+		s.copy(p, x)
+		s.copy(left, rows)
 		acc := w.loads(mem{base: lanes}, max(1, n/2), n == 1)
 		s.label(down)
 		for j := 0; j < n; j += 8 {
 			v := s.widened(mem{base: p, disp: j * s.size}, min(n, 8))
 			each(v, func(i int) { w.add(acc[j/2+i], acc[j/2+i], v[i]) })
 		}
-		s.op("ADD R%d, R%d, R%d", ld, p, p)
-		s.op("SUBS $1, R%d, R%d", left, left)
+		s.advance(p, ld)
+		s.less(left, 1)
 		s.branch("BNE ", down)
 		w.stores(mem{base: lanes}, acc, n == 1)
-		s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", 8*n), lanes, lanes)
-		s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", s.size*n), x, x)
+		s.skip(lanes, 8*n)
+		s.skip(x, s.size*n)
 		s.branch("B ", again)
 		s.label(less)
-		s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", n), columns, columns)
+		s.more(columns, n)
 		s.branch("BEQ ", "done")
 	}
 	s.label("done")
@@ -277,7 +277,7 @@ func (s shape) normalize() {
 	s.branch("CBZ R%d, ", none, stats)
 	s.access(store, s.size, mem{base: stats}, mean)
 	s.access(store, s.size, mem{base: stats, disp: s.size}, inv)
-	s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", 2*s.size), stats, stats)
+	s.skip(stats, 2*s.size)
 	s.label(none)
 	next()
 	s.stop()

@@ -109,14 +109,13 @@ func (s shape) fmaInto(v, x, y vec, one bool) {
 func (s shape) span(n gp, unroll int, body func(u int, one bool, at func(p gp) mem)) {
 	left, index := s.gp(), s.gp()
 	done := s.unique("done")
-	s.op("MOVD R%d, R%d", n, left)
-	s.op("MOVD ZR, R%d", index)
+	s.copy(left, n)
+	s.clear(index)
 	pass := func(u int, one bool) {
 		seen := map[gp]gp{}
 		body(u, one, func(p gp) mem {
 			if seen[p] == nil {
-				seen[p] = s.gp()
-				s.op("ADD R%d, R%d, R%d", p, index, seen[p])
+				seen[p] = s.offset(p, index)
 			}
 			return mem{base: seen[p]}
 		})
@@ -124,15 +123,15 @@ func (s shape) span(n gp, unroll int, body func(u int, one bool, at func(p gp) m
 	// while has body go through elements as long as there are so many.
 	while := func(name string, elements, u int) {
 		loop, less := s.unique(name), s.unique("less")
-		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", elements), left, left)
+		s.less(left, elements)
 		s.branch("BLT ", less)
 		s.label(loop)
 		pass(u, elements == 1)
-		s.op(fmt.Sprintf("ADD $%d, R%%d, R%%d", elements*s.size), index, index)
-		s.op(fmt.Sprintf("SUBS $%d, R%%d, R%%d", elements), left, left)
+		s.skip(index, elements*s.size)
+		s.less(left, elements)
 		s.branch("BGE ", loop)
 		s.label(less)
-		s.op(fmt.Sprintf("ADDS $%d, R%%d, R%%d", elements), left, left)
+		s.more(left, elements)
 		s.branch("BEQ ", done)
 	}
 	if unroll > 1 {
@@ -165,9 +164,9 @@ func (s shape) eachRow(count, ld gp, pointers ...gp) (next func()) {
 	s.label(row)
 	return func() {
 		for _, p := range pointers {
-			s.op("ADD R%d, R%d, R%d", width, p, p)
+			s.advance(p, width)
 		}
-		s.op("SUBS $1, R%d, R%d", count, count)
+		s.less(count, 1)
 		s.branch("BNE ", row)
 	}
 }
