@@ -125,6 +125,9 @@ func New[T Float](p Problem[T]) (*Adjoint[T], error) {
 	if err := p.Plan.Verify(); err != nil {
 		return nil, err
 	}
+	if err := ode.Fits[T](p.Plan, p.Field); err != nil {
+		return nil, fmt.Errorf("adjoint: %w", err)
+	}
 	if p.Batch < 1 || p.Dim < 1 {
 		return nil, fmt.Errorf("adjoint: batch %d of %d elements; both must be at least 1", p.Batch, p.Dim)
 	}

@@ -376,7 +376,9 @@ func TestNumbersGoneBad(t *testing.T) {
 // What cannot be had is refused when the problem is made, by its name.
 func TestNewRefuses(t *testing.T) {
 	good, in := problem[float64](t, nil)
-	plain, err := ode.DDIM{}.Plan(ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Steps: 3})
+	plain, err := ode.DDIM{}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 3})
+	require.NoError(t, err)
+	other, err := ode.DDIM{}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Data, Steps: 3})
 	require.NoError(t, err)
 	fast, err := ode.DPM{Order: 3, Fast: true}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 5})
 	require.NoError(t, err)
@@ -387,6 +389,7 @@ func TestNewRefuses(t *testing.T) {
 		`"x" is listed twice`:                          func(p *adjoint.Problem[float64]) { p.Wrt = []string{"x", "x"} },
 		`nothing is called "y"`:                        func(p *adjoint.Problem[float64]) { p.Wrt = []string{"y"} },
 		`noise[0] to noise[3]`:                         func(p *adjoint.Problem[float64]) { p.Wrt = []string{"noise[4]"} },
+		"predicts Data, and this one predicts Noise":   func(p *adjoint.Problem[float64]) { p.Plan = other },
 		"draws no noise":                               func(p *adjoint.Problem[float64]) { p.Plan, p.Wrt = plain, []string{"noise"} },
 		"no gradient to its knots":                     func(p *adjoint.Problem[float64]) { p.Plan, p.Wrt = fast, []string{"knots"} },
 		"names an input of the plan and a parameter":   func(p *adjoint.Problem[float64]) { p.Field, p.Wrt = named{p.Field, "x"}, []string{"x"} },

@@ -82,11 +82,14 @@ type Constant struct {
 // times are read from the input Table, and can be differentiated by it; otherwise coefficients are fixed in the graph,
 // which makes fewer nodes, and only the times are read.
 //
-// It is an error if the plan does not pass [ode.Plan.Verify], is a transposed one, or passes a tap that the field does
+// It is an error if the plan does not pass [ode.Plan.Verify], does not fit ([ode.Fits]), is a transposed one, or passes a tap that the field does
 // not have.
 func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, table bool) (*Emission, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err
+	}
+	if err := ode.Fits[T](p, f); err != nil {
+		return nil, fmt.Errorf("graph: %w", err)
 	}
 	if batch < 1 || dim < 1 {
 		return nil, fmt.Errorf("graph: emitting for %d samples of %d elements; both must be at least 1", batch, dim)

@@ -28,6 +28,7 @@ type Field[T Float] struct {
 var (
 	_ ode.Differentiable[float32] = (*Field[float32])(nil)
 	_ ode.Tapped                  = (*Field[float32])(nil)
+	_ ode.Trained                 = (*Field[float32])(nil)
 )
 
 // NewField returns the Field of a diffusion network: its Spec's inputs are X, Time and, if it has one, Condition.
@@ -232,6 +233,11 @@ func (f *Field[T]) Store(name string, src []T) error {
 		return f.SetCondition(src)
 	}
 	return f.cell.weights.Set(name, src)
+}
+
+// Trained implements ode.Trained, by the Spec of the network.
+func (f *Field[T]) Trained() (ode.Schedule, ode.Prediction) {
+	return f.cell.spec.Schedule, f.cell.spec.Prediction
 }
 
 // TapLen implements ode.Tapped.

@@ -50,6 +50,7 @@ type Guided[T graph.Float] struct {
 var (
 	_ ode.Differentiable[float32] = (*Guided[float32])(nil)
 	_ ode.Tapped                  = (*Guided[float32])(nil)
+	_ ode.Trained                 = (*Guided[float32])(nil)
 )
 
 // NewGuided guides a network with a parameter "condition", such as a [graph.Field] of a conditional network. condition
@@ -406,6 +407,14 @@ func (g *Guided[T]) Bytes() int64 {
 		bytes += b.Bytes()
 	}
 	return bytes
+}
+
+// Trained implements [ode.Trained], by the guided network.
+func (g *Guided[T]) Trained() (ode.Schedule, ode.Prediction) {
+	if f, ok := g.inner.(ode.Trained); ok {
+		return f.Trained()
+	}
+	return nil, 0
 }
 
 // TapLen implements [ode.Tapped].

@@ -1,5 +1,10 @@
 package ode
 
+import (
+	"fmt"
+	"math"
+)
+
 // Float is the element type of states, conditions and weights. Coefficients are float64 whatever the element type.
 type Float interface{ float32 | float64 }
 
@@ -35,6 +40,43 @@ type Field[T Float] interface {
 // if there is none.
 type Tapped interface {
 	TapLen(name string) (int, bool)
+}
+
+// Trained is a Field that knows what its network was trained for; a nil schedule if it does not. A plan for anything else is refused by
+// the first run of a [Runner], and by gradients: its samples would be wrong without a sign.
+type Trained interface {
+	Trained() (Schedule, Prediction)
+}
+
+// Fits returns an error if a plan calls a [Trained] field for another prediction or on another schedule than it was trained for:
+// α or σ of the two differ by more than a thousandth at the time of a knot, as they do not between a table and its formula.
+func Fits[T Float](p *Plan, f Field[T]) error {
+	t, ok := f.(Trained)
+	if !ok || p.Schedule == nil {
+		return nil
+	}
+	s, raw := t.Trained()
+	if s == nil || raw == Denoiser && p.Raw == Denoiser {
+		return nil // a Denoiser is called at a noise level, whatever the schedule
+	}
+	data := func(p Prediction) bool { return p == Data || p == Denoiser }
+	for _, k := range p.Knots {
+		mine := p.Schedule.At(k.T)
+		sameTime := raw == p.Raw || mine.Alpha == 1 && mine.Sigma == k.T
+		if raw != p.Raw && !(data(raw) && data(p.Raw) && sameTime) {
+			return fmt.Errorf("ode: plan %q is for a network that predicts %v, and this one predicts %v; Problem.Raw says what it predicts", p.Name, p.Raw, raw)
+		}
+		first, last := s.Domain()
+		theirs := Point{Alpha: math.NaN()}
+		if k.T >= first && k.T <= last {
+			theirs = s.At(k.T)
+		}
+		if !(math.Abs(mine.Alpha-theirs.Alpha) <= 1e-3) || !(math.Abs(mine.Sigma-theirs.Sigma) <= 1e-3*(1+mine.Sigma)) {
+			return fmt.Errorf("ode: plan %q is for the schedule %.60s, and this network was trained on %.60s; Problem.Schedule says what it was trained on",
+				p.Name, fmt.Sprintf("%T%+v", p.Schedule, p.Schedule), fmt.Sprintf("%T%+v", s, s))
+		}
+	}
+	return nil
 }
 
 // A Parameter is something a Field depends on beside x and t: a condition, a guidance scale, a weight, a mean.

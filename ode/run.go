@@ -116,6 +116,12 @@ func (r *Runner[T]) begin(f Field[T], in *Inputs[T]) error {
 	if err := r.fit(f); err != nil {
 		return err
 	}
+	if !r.fits {
+		if err := Fits(p, f); err != nil {
+			return err
+		}
+		r.fits = true
+	}
 	for name := range in.Ports {
 		if _, ok := p.Input(name); !ok {
 			return fmt.Errorf("ode: Run: plan %q has no input %q; its inputs are %v", p.Name, name, portNames(p.Inputs))

@@ -31,6 +31,7 @@ type Runner[T Float] struct {
 	tangent   Tangent[T]
 	bytes     int
 	busy      atomic.Bool
+	fits      bool // the first field met fits the plan
 }
 
 // step is an instruction with the coefficients cast and the buffers found.

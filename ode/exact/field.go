@@ -11,6 +11,7 @@ import (
 var (
 	_ ode.Differentiable[float32] = (*Field[float32])(nil)
 	_ ode.Differentiable[float64] = (*Field[float64])(nil)
+	_ ode.Trained                 = (*Field[float64])(nil)
 )
 
 // Field is a [Model] in the role of a network, with the exact products of its Jacobian to x, t and every parameter. It
@@ -64,6 +65,9 @@ func NewField[T ode.Float](m Model, s ode.Schedule, prediction ode.Prediction) (
 	f.gradient.params = make([][]float64, len(f.parameters))
 	return f, nil
 }
+
+// Trained implements [ode.Trained].
+func (f *Field[T]) Trained() (ode.Schedule, ode.Prediction) { return f.schedule, f.prediction }
 
 // Eval writes the prediction at x to dst, which may be x.
 func (f *Field[T]) Eval(dst, x []T, c ode.Call[T]) error {
