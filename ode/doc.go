@@ -7,6 +7,19 @@
 // network's parameters, every time and every coefficient. Package exact, below this one, has models with closed-form
 // answers to try all of it on.
 //
+// # Which solver
+//
+// All are structs of options whose zero value works; "go run ./examples/compare" draws what the advice rests on.
+//
+//	rectified flow                       [FlowAB] of order 2 up to 8 evaluations and 3 beyond, on the grid [Beta] or [Shift]
+//	variance-preserving diffusion        [DEIS] or [DPM] of order 3 on [QuadraticTime] or [LogSNR]; from 30 evaluations [UniPC]
+//	to start with, at any schedule       [DPMpp] of order 2, or [DDIM], the first-order one
+//	an image's own latent, exactly       [ALF], [OBELM]; also [BDIA], [EDICT], [Coupled]
+//	noise on the way                     [EulerMaruyama], [Ancestral], [DPMSDE], [DPMppSDE], [ChurnRK], [PredictorCorrector]
+//	Runge–Kutta, linear multistep        [RK] with any [Tableau], [LMS], [PNDM]
+//	with statistics or learned numbers   [DPMv3], [DC], [USF]
+//	steps by an error estimate           [Adaptive]
+//
 // # Conventions
 //
 // These hold in all packages of the module.
