@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ebb-go/ebb/adjoint"
+	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 	"github.com/ebb-go/ebb/ode/exact"
@@ -229,4 +230,32 @@ func TestCertifyRefuses(t *testing.T) {
 	require.Equal(t, []string{"noise[0]", "noise[1]", "noise[2]", "noise[3]", "bias"}, names)
 	require.Equal(t, 5, strings.Count(r.Certificate.String(), "\n"))
 	require.False(t, math.IsNaN(r.Certificate.Worst()))
+}
+
+// A low-rank adapter beside the weight it adapts, both trained: the gradient to the weight is read on the way to the adapter's.
+func TestTheCertificateOfAnAdapterBesideItsWeight(t *testing.T) {
+	const batch, dim = 5, 3 // two whole shards and a rest
+	spec := graph.Spec{Inputs: []graph.Port{{Name: graph.X, Shape: []int{dim}}, {Name: graph.Time}}, Outputs: []graph.Port{{Name: "u", Shape: []int{dim}}}, Shard: 2,
+		Weights: []graph.Weight{{Name: "w", Shape: []int{dim, dim}, Std: .5}, {Name: "a", Shape: []int{dim, 1}, Std: .5}, {Name: "b", Shape: []int{1, dim}, Std: .5}}}
+	m := graph.ModelFunc{Describe: spec, Network: func(b *graph.Builder, in *graph.Inputs) []*graph.Node {
+		w := b.Combine([]float64{1, .5}, in.Weight("w"), b.MatMul(in.Weight("a"), in.Weight("b"), false, false))
+		return []*graph.Node{b.Map(graph.Tanh, b.Linear(in.Input(graph.X), w, nil))}
+	}}
+	w, err := graph.NewWeights[float64](spec.Weights, 1)
+	require.NoError(t, err)
+	plan, err := ode.DDIM{}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Knots: []float64{.9, .7, .2}})
+	require.NoError(t, err)
+	for _, workers := range []int{1, 2} {
+		c, err := graph.NewCell(m, w, graph.Workers(workers))
+		require.NoError(t, err)
+		t.Cleanup(c.Close)
+		f, err := graph.NewField(c, nil)
+		require.NoError(t, err)
+		for _, s := range strategies {
+			a := prepare(t, adjoint.Problem[float64]{Plan: plan, Field: f, Batch: batch, Dim: dim, Wrt: []string{"x", "w", "a", "b"}, Strategy: s})
+			r, err := a.Certify(t.Context(), adjoint.From(normal[float64](batch*dim, 2)), quadratic, adjoint.Certification{})
+			require.NoError(t, err)
+			require.Less(t, r.Certificate.Worst(), 1e-8, "%v, %d workers\n%v", s, workers, r.Certificate)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -250,14 +251,28 @@ func (p *Program[T]) BindOutput(i int, data []T) error {
 }
 
 // adding makes output i, if its op can, add to what it is bound to, when it is the turn of p.number at place turn of the queue.
+// It cannot if anything else of the program reads the output: a later step, a view, or another output that copies it would find
+// the sum of all shards so far there.
 func (p *Program[T]) adding(i, turn int) bool {
+	v := p.outs[i]
+	if slices.Contains(p.copies, v) {
+		return false
+	}
+	var adds *step[T]
 	for t := range p.steps {
-		if s := &p.steps[t]; s.out == p.outs[i] && s.add != nil {
-			s.adds, s.turn = true, turn
-			return true
+		s := &p.steps[t]
+		if slices.Contains(s.in, v) {
+			return false
+		}
+		if s.out == v && s.add != nil {
+			adds = s
 		}
 	}
-	return false
+	if adds == nil {
+		return false
+	}
+	adds.adds, adds.turn = true, turn
+	return true
 }
 
 // own gives output i memory, unless it has some.
