@@ -89,8 +89,8 @@ func caller() string {
 func (b *Builder) harmless() *Node {
 	if b.dummy == nil {
 		b.lock()
+		defer b.unlock()
 		b.dummy = gorgonia.NewTensor(b.g, b.dt, 1, gorgonia.WithShape(1), gorgonia.WithName("failed"))
-		b.unlock()
 	}
 	return b.dummy
 }
@@ -221,7 +221,7 @@ func panicSite() string {
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
 	for {
 		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "runtime.") && !strings.Contains(f.Function, "/ebb/graph.") {
+		if !strings.HasPrefix(f.Function, "runtime.") && !strings.HasPrefix(f.Function, "gorgonia.org/") && !strings.Contains(f.Function, "/ebb/graph.") {
 			return fmt.Sprintf("%s:%d", f.File, f.Line)
 		}
 		if !more {

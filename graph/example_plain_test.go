@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
@@ -118,4 +119,30 @@ func TestPlainTrains(t *testing.T) {
 	defer tr.Close()
 	require.NoError(t, tr.Run(context.Background(), 200))
 	require.Less(t, last, 0.6*first)
+}
+
+// gorgonia.Must panics in the user's function: that is an error, and other networks can be built afterwards.
+func TestAPanicOfAPlainNetworkIsAnErrorAndOthersBuild(t *testing.T) {
+	spec := plain().Spec()
+	w, err := graph.NewWeights[float64](spec.Weights, 1)
+	require.NoError(t, err)
+	_, err = graph.NewCell(graph.Plain(spec, func(_ *gorgonia.ExprGraph, in []*graph.Node, w map[string]*graph.Node) (*graph.Node, error) {
+		return gorgonia.Must(gorgonia.Mul(in[0], w["out"])), nil
+	}), w)
+	require.ErrorContains(t, err, "panic while building")
+	require.ErrorContains(t, err, "example_plain_test.go:")
+	built := make(chan error, 1)
+	go func() {
+		c, err := graph.NewCell(plain(), w)
+		if err == nil {
+			c.Close()
+		}
+		built <- err
+	}()
+	select {
+	case err := <-built:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second): // it takes a millisecond
+		t.Fatal("no network can be built any more")
+	}
 }

@@ -230,9 +230,11 @@ func Plain(spec Spec, network func(g *gorgonia.ExprGraph, inputs []*Node, weight
 		for _, p := range spec.Inputs {
 			inputs = append(inputs, in.Input(p.Name))
 		}
-		b.lock()
-		out, err := network(b.g, inputs, in.weights)
-		b.unlock()
+		out, err := func() (*Node, error) {
+			b.lock()
+			defer b.unlock() // also when gorgonia.Must panics
+			return network(b.g, inputs, in.weights)
+		}()
 		if err != nil {
 			return []*Node{b.Fail("network: %w", err)}
 		}
