@@ -238,10 +238,28 @@ func TestGemmPropagatesNaNAndInfToTheirRowAndColumnOnly(t *testing.T) {
 
 func TestGemmKeepsSubnormals(t *testing.T) {
 	onEveryPath(t, func(t *testing.T) {
-		a, b, c := []float32{0x1p-80}, []float32{0x1p-60}, []float32{0}
-		kernels.Gemm(false, false, 1, 1, 1, a, 1, b, 1, c, 1, false, make([]float32, kernels.GemmScratch[float32](false, false, 1, 1, 1)))
-		require.Equal(t, float32(0x1p-140), c[0])
+		testSubnormals[float32](t, 0x1p-80, 0x1p-60)
+		testSubnormals[float64](t, 0x1p-540, 0x1p-520)
 	})
+}
+
+// Tiles of every height begin with nothing, to the last bit.
+func testSubnormals[T kernels.Float](t *testing.T, x, y T) {
+	const n = 34
+	b := make([]T, n)
+	kernels.Fill(b, y)
+	for m := 1; m <= 14; m++ {
+		for _, f := range forms()[:4] {
+			a, c := make([]T, m), make([]T, m*n)
+			kernels.Fill(a, x)
+			lda, _ := stored(m, 1, 0, f[0])
+			ldb, _ := stored(1, n, 0, f[1])
+			kernels.Gemm(f[0], f[1], m, n, 1, a, lda, b, ldb, c, n, false, make([]T, kernels.GemmScratch[T](f[0], f[1], m, n, 1)))
+			for i, v := range c {
+				require.Equal(t, x*y, v, "%d rows, %v: %d", m, f, i)
+			}
+		}
+	}
 }
 
 func TestGemmRefusesWhatDoesNotFit(t *testing.T) {
