@@ -21,9 +21,26 @@ func (e UsageError) Unwrap() error { return e.error }
 // Usage makes a UsageError of err.
 func Usage(err error) error { return UsageError{err} }
 
+// stopped is an interrupt with what was finished until then.
+type stopped struct {
+	error
+	state string
+}
+
+// Unwrap returns what ended the work.
+func (e stopped) Unwrap() error { return e.error }
+
+// Stopped adds to an error, if it is that of an interrupt, in what state things were left, for [Main] to say.
+func Stopped(err error, state string) error {
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return stopped{err, state}
+}
+
 // Main runs a program with a context that ends at the first interrupt, and exits: with 0, also after help; with 130 when
-// interrupted, saying so and in what state that leaves things; with 2 after a [UsageError], else with 1. A second
-// interrupt does not wait.
+// interrupted, saying so and in what state that leaves things, unless the error is one of [Stopped], which knows better; with 2
+// after a [UsageError], else with 1. A second interrupt does not wait.
 func Main(name, interrupted string, run func(ctx context.Context) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -39,6 +56,9 @@ func report(w io.Writer, name, interrupted string, err error) int {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.Is(err, context.Canceled):
+		if s := new(stopped); errors.As(err, s) {
+			interrupted = s.state
+		}
 		fmt.Fprintf(w, "%s: interrupted%s\n", name, interrupted)
 		return 130
 	}
