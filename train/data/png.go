@@ -24,9 +24,9 @@ const (
 // FitOptions says what pictures from elsewhere are made to fit. The zero value
 // keeps their size and chooses the rest.
 type FitOptions struct {
-	// Height and Width, both or neither, are the size wanted. A picture is
-	// scaled to fit inside, keeping its shape, and the rest is filled with the
-	// mean of its border.
+	// Height and Width, both or neither, are the size wanted, whatever the
+	// files' are. A picture is scaled to fit inside, keeping its shape, and the
+	// rest is filled with the mean of its border.
 	Height, Width int
 	// Channels is 1 for grey, 3 for colour; 0 is grey when every picture is grey.
 	Channels int
@@ -36,7 +36,8 @@ type FitOptions struct {
 // Fit says what was done to the pictures of a folder.
 type Fit struct {
 	Files                         int
-	FileHeight, FileWidth         int
+	Sizes                         int // different ones among the files
+	FileHeight, FileWidth         int // of the first file
 	Height, Width, Channels       int
 	Border                        float64 // mean of the outermost pixels before inversion, in [−1, 1]
 	Inverted, Scaled, Transparent bool
@@ -51,7 +52,11 @@ func (f Fit) String() string {
 		kind = "colour"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d pictures of %d×%d read as %s", f.Files, f.FileHeight, f.FileWidth, kind)
+	if f.Sizes > 1 {
+		fmt.Fprintf(&b, "%d pictures of %d sizes (the first %d×%d) read as %s", f.Files, f.Sizes, f.FileHeight, f.FileWidth, kind)
+	} else {
+		fmt.Fprintf(&b, "%s of %d×%d read as %s", number(f.Files, "picture", "pictures"), f.FileHeight, f.FileWidth, kind)
+	}
 	if f.Scaled {
 		fmt.Fprintf(&b, ", scaled to %d×%d", f.Height, f.Width)
 	}
@@ -66,26 +71,35 @@ func (f Fit) String() string {
 	if f.Classes == nil {
 		b.WriteString(", no classes")
 	} else {
-		fmt.Fprintf(&b, ", %d classes: %s", len(f.Classes), strings.Join(f.Classes, ", "))
+		fmt.Fprintf(&b, ", %s: %s", number(len(f.Classes), "class", "classes"), strings.Join(f.Classes, ", "))
 	}
 	if f.Ignored > 0 {
-		fmt.Fprintf(&b, ", %d other files ignored", f.Ignored)
+		fmt.Fprintf(&b, ", %s ignored", number(f.Ignored, "other file", "other files"))
 	}
 	return b.String()
 }
 
-// maxSide bounds a picture's sides before it is decoded.
-const maxSide = 1 << 12
+func number(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", more)
+}
+
+const (
+	maxSide = 1 << 12     // of what pictures are fitted to
+	maxFile = 100_000_000 // pixels of a file, told from its header: a few bytes can decode to any number
+)
 
 // PNGFolder reads the PNG files of a folder, in the order of their names: either
 // those in the folder itself, which have no labels, or those in its subfolders,
-// a class each. Pictures are grey or colour, of any depth, and all of one size;
-// dark is −1 and light 1 unless inverted. What was done to them is the second
-// result; show it to the user.
+// a class each. Pictures are grey or colour, of any depth and size; all of one
+// size where they keep it. Dark is −1 and light 1 unless inverted. What was done
+// to them is the second result; show it to the user.
 //
-// Errors: no PNG file, files both beside and in subfolders, a picture of another
-// size than the first (the error names both files), a damaged file, sides above
-// 4096, more than 2³⁰ values, impossible options.
+// Errors: no PNG file, files both beside and in subfolders, pictures of two sizes
+// (the error names both files) with none to be fitted to, a damaged file, one of
+// more than 100 megapixels, more than 2³⁰ values, impossible options.
 func PNGFolder(dir string, opt FitOptions) (*Images, Fit, error) {
 	if opt.Height < 0 || opt.Width < 0 || (opt.Height == 0) != (opt.Width == 0) || opt.Height > maxSide || opt.Width > maxSide {
 		return nil, Fit{}, fmt.Errorf("data: pictures cannot be fitted to %d×%d: give both sides, 1 to %d, or neither to keep the files' size",
@@ -170,34 +184,41 @@ func listPNG(dir string) ([]pngFile, Fit, error) {
 func (f *Fit) read(files []pngFile, opt FitOptions) (*Images, error) {
 	grey := true
 	var rgb []float32 // three channels until it is known whether colour occurs
+	sizes := map[image.Point]bool{}
 	for k, file := range files {
 		img, err := decodePNG(file.path)
 		if err != nil {
 			return nil, err
 		}
-		b := img.Bounds()
+		size := img.Bounds().Size()
+		h, w := size.Y, size.X
+		sizes[size] = true
 		if k == 0 {
-			f.FileHeight, f.FileWidth = b.Dy(), b.Dx()
-			f.Height, f.Width = b.Dy(), b.Dx()
+			f.FileHeight, f.FileWidth = h, w
+			f.Height, f.Width = h, w
 			if opt.Height > 0 {
 				f.Height, f.Width = opt.Height, opt.Width
 			}
-			f.Scaled = f.Height != f.FileHeight || f.Width != f.FileWidth
 			if f.Height*f.Width > maxPixels/3/len(files) {
 				return nil, fmt.Errorf("data: %d pictures of %d×%d are too many to hold: fit them to a smaller size", len(files), f.Height, f.Width)
 			}
 			rgb = make([]float32, 0, len(files)*f.Height*f.Width*3)
-		} else if b.Dy() != f.FileHeight || b.Dx() != f.FileWidth {
-			return nil, fmt.Errorf("data: %s is %d×%d, but %s is %d×%d: all must have one size", file.path, b.Dy(), b.Dx(), files[0].path, f.FileHeight, f.FileWidth)
+		} else if opt.Height == 0 && len(sizes) > 1 {
+			return nil, fmt.Errorf("data: %s is %d×%d, but %s is %d×%d: all must have one size, or be fitted to one",
+				file.path, h, w, files[0].path, f.FileHeight, f.FileWidth)
 		}
-		pixels, isGrey, transparent := toRGB(img)
-		grey = grey && isGrey
-		f.Transparent = f.Transparent || transparent
-		if f.Scaled {
-			pixels = fitInside(pixels, f.FileHeight, f.FileWidth, f.Height, f.Width)
+		c := canvas{img: img, row: make([]float32, 3*w), grey: grey, transparent: f.Transparent}
+		if h != f.Height || w != f.Width {
+			f.Scaled = true
+			rgb = append(rgb, fitInside(c.next, h, w, f.Height, f.Width)...)
+		} else {
+			for y := range h {
+				rgb = append(rgb, c.next(y)...)
+			}
 		}
-		rgb = append(rgb, pixels...)
+		grey, f.Transparent = c.grey, c.transparent
 	}
+	f.Sizes = len(sizes)
 
 	f.Channels = opt.Channels
 	if f.Channels == 0 {
@@ -245,8 +266,9 @@ func decodePNG(name string) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data: %s: expected a PNG header: %w", name, err)
 	}
-	if config.Width < 1 || config.Height < 1 || config.Width > maxSide || config.Height > maxSide {
-		return nil, fmt.Errorf("data: %s announces %d×%d: sides go from 1 to %d", name, config.Height, config.Width, maxSide)
+	if area := int64(config.Height) * int64(config.Width); area > maxFile {
+		return nil, fmt.Errorf("data: %s announces %d×%d, %d megapixels: at most %d are read", name, config.Height, config.Width,
+			area/1_000_000, maxFile/1_000_000)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
@@ -258,33 +280,40 @@ func decodePNG(name string) (image.Image, error) {
 	return img, nil
 }
 
-// toRGB lays the picture on white and maps it to [−1, 1], three channels.
-func toRGB(img image.Image) (pixels []float32, grey, transparent bool) {
-	b := img.Bounds()
-	pixels = make([]float32, 0, 3*b.Dx()*b.Dy())
-	grey = true
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			r, g, bl, a := img.At(x, y).RGBA()
-			grey = grey && r == g && g == bl
-			transparent = transparent || a != 0xffff
-			for _, v := range [3]uint32{r, g, bl} {
-				pixels = append(pixels, float32(v+0xffff-a)/32767.5-1)
-			}
+// A canvas is a picture laid on white, in [−1, 1] and three channels: a row at a
+// time, for all of them take many times the room of the file. Decoded pictures
+// begin at (0, 0).
+type canvas struct {
+	img               image.Image
+	row               []float32
+	grey, transparent bool // all of it, and any of it
+}
+
+// next is row y, until the next call.
+func (c *canvas) next(y int) []float32 {
+	for x := range len(c.row) / 3 {
+		r, g, b, a := c.img.At(x, y).RGBA()
+		c.grey = c.grey && r == g && g == b
+		c.transparent = c.transparent || a != 0xffff
+		for k, v := range [3]uint32{r, g, b} {
+			c.row[3*x+k] = float32(v+0xffff-a)/32767.5 - 1
 		}
 	}
-	return pixels, grey, transparent
+	return c.row
 }
 
 // border is the mean of all images' outermost pixels.
 func border(m *Images) float64 {
 	sum, count := 0.0, 0
 	for i := range m.N {
-		s, n := ring(m.Image(i), m.Height, m.Width, m.Channels)
-		for _, v := range s {
+		var r ring
+		for y := range m.Height {
+			r.add(m.Image(i)[y*m.Width*m.Channels:(y+1)*m.Width*m.Channels], m.Channels, y == 0 || y == m.Height-1)
+		}
+		for _, v := range r.sum {
 			sum += v
 		}
-		count += n * m.Channels
+		count += r.n * m.Channels
 	}
 	return sum / float64(count)
 }

@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -54,7 +55,7 @@ func TestPNGFolderReadsSubfoldersAsClasses(t *testing.T) {
 	require.Equal(t, []float32{-1, -1, -1, -1, -1, 1, 1, -1, -1, -1, -1, -1}, m.Image(0))
 	require.InDelta(t, -0.6, m.Image(1)[5], 1e-6)
 	require.Equal(t,
-		"3 pictures of 3×4 read as grey, light and dark kept (the border's mean is -1.00), 2 classes: bag, coat, 1 other files ignored",
+		"3 pictures of 3×4 read as grey, light and dark kept (the border's mean is -1.00), 2 classes: bag, coat, 1 other file ignored",
 		fit.String())
 }
 
@@ -101,6 +102,7 @@ func TestColourStaysColourUnlessGreyIsAsked(t *testing.T) {
 func TestTransparentPartsLieOnWhite(t *testing.T) {
 	dir := t.TempDir()
 	writePNG(t, filepath.Join(dir, "1.png"), blot(3, 3, color.Transparent, color.Black))
+	writePNG(t, filepath.Join(dir, "2.png"), blot(3, 3, color.White, color.Black))
 	m, fit, err := PNGFolder(dir, FitOptions{Invert: InvertNever})
 	require.NoError(t, err)
 	require.True(t, fit.Transparent)
@@ -124,6 +126,56 @@ func TestFittingKeepsShapeAndMean(t *testing.T) {
 	require.Contains(t, fit.String(), "scaled to 10×10")
 }
 
+func TestBorderIsTheOutermostPixels(t *testing.T) {
+	dir := t.TempDir()
+	img := image.NewGray(image.Rect(0, 0, 3, 4))
+	copy(img.Pix, []uint8{255, 255, 255, 0, 255, 0, 255, 255, 0, 0, 0, 0}) // 4 of 10 are white
+	writePNG(t, filepath.Join(dir, "1.png"), img)
+	_, fit, err := PNGFolder(dir, FitOptions{})
+	require.NoError(t, err)
+	require.InDelta(t, -0.2, fit.Border, 1e-12)
+	m, _, err := PNGFolder(dir, FitOptions{Height: 4, Width: 5})
+	require.NoError(t, err)
+	require.InDelta(t, -0.2, m.Pixels[0], 1e-6, "beside the picture")
+}
+
+// Pictures of several sizes come out as each does alone.
+func TestPicturesOfSeveralSizesAreFitted(t *testing.T) {
+	all := t.TempDir()
+	var want []float32
+	for k, size := range [][2]int{{20, 40}, {10, 10}, {7, 5}, {6000, 3}, {1, 5000}} {
+		one := t.TempDir()
+		img := blot(size[0], size[1], color.Gray{uint8(10 * k)}, color.NRGBA{200, 100, uint8(10 * k), 255})
+		writePNG(t, filepath.Join(one, "a.png"), img)
+		writePNG(t, filepath.Join(all, fmt.Sprint(k, ".png")), img)
+		m, fit, err := PNGFolder(one, FitOptions{Height: 10, Width: 10, Channels: 1})
+		require.NoError(t, err)
+		require.Equal(t, size != [2]int{10, 10}, fit.Scaled)
+		require.Contains(t, fit.String(), fmt.Sprintf("1 picture of %d×%d read", size[0], size[1]))
+		want = append(want, m.Pixels...)
+	}
+	m, fit, err := PNGFolder(all, FitOptions{Height: 10, Width: 10, Channels: 1})
+	require.NoError(t, err)
+	require.Equal(t, want, m.Pixels)
+	require.Equal(t, 5, fit.Sizes)
+	require.True(t, fit.Scaled)
+	require.Contains(t, fit.String(), "5 pictures of 5 sizes (the first 20×40) read as grey, scaled to 10×10")
+}
+
+// Sides do not matter, only what there is to decode.
+func TestPicturesOfACameraAreRead(t *testing.T) {
+	dir := t.TempDir()
+	img := image.NewGray(image.Rect(0, 0, 6000, 4000))
+	for i := range img.Pix {
+		img.Pix[i] = uint8(255 * (i % 6000 / 3000)) // the right half is white
+	}
+	writePNG(t, filepath.Join(dir, "1.png"), img)
+	m, fit, err := PNGFolder(dir, FitOptions{Height: 4, Width: 6, Invert: InvertNever})
+	require.NoError(t, err)
+	require.Equal(t, []int{4000, 6000}, []int{fit.FileHeight, fit.FileWidth})
+	require.InDeltaSlice(t, []float32{-1, -1, -0.75, 0.75, 1, 1}, m.Pixels[:6], 1e-3, "a triangle's side that hangs over is an eighth")
+}
+
 func TestResizeIsExactWhereItMustBe(t *testing.T) {
 	ramp := make([]float32, 4*6*3)
 	for y := range 4 {
@@ -133,8 +185,11 @@ func TestResizeIsExactWhereItMustBe(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, ramp, resize(ramp, 4, 6, 4, 6), "the same size changes nothing")
-	double := resize(ramp, 4, 6, 8, 12)
+	rows := func(p []float32, w int) func(int) []float32 {
+		return func(y int) []float32 { return p[y*w*3 : (y+1)*w*3] }
+	}
+	require.Equal(t, ramp, resize(rows(ramp, 6), 4, 6, 4, 6), "the same size changes nothing")
+	double := resize(rows(ramp, 6), 4, 6, 8, 12)
 	for y := 1; y < 7; y++ {
 		for x := 1; x < 11; x++ {
 			want := ((float64(y)+0.5)/2-0.5)/8 + ((float64(x)+0.5)/2-0.5)/16
@@ -145,7 +200,7 @@ func TestResizeIsExactWhereItMustBe(t *testing.T) {
 	for i := range flat {
 		flat[i] = 0.25
 	}
-	for _, v := range resize(flat, 30, 30, 7, 11) {
+	for _, v := range resize(rows(flat, 30), 30, 30, 7, 11) {
 		require.InDelta(t, 0.25, v, 1e-6)
 	}
 }
@@ -166,7 +221,7 @@ func TestPNGFolderRefusesWithTheFilesName(t *testing.T) {
 		dir := t.TempDir()
 		writePNG(t, filepath.Join(dir, "1.png"), blot(3, 3, color.White, color.Black))
 		writePNG(t, filepath.Join(dir, "2.png"), blot(3, 4, color.White, color.Black))
-		_, _, err := PNGFolder(dir, FitOptions{Height: 3, Width: 3})
+		_, _, err := PNGFolder(dir, FitOptions{})
 		require.ErrorContains(t, err, "2.png is 3×4, but ")
 		require.ErrorContains(t, err, "1.png is 3×3")
 	})
@@ -194,7 +249,7 @@ func TestPNGFolderRefusesWithTheFilesName(t *testing.T) {
 		b := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), head...)
 		b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(head))
 		_, _, err := PNGFolder(one(t, "claim.png", b), FitOptions{})
-		require.ErrorContains(t, err, "claim.png announces 524288×524288: sides go from 1 to 4096")
+		require.ErrorContains(t, err, "claim.png announces 524288×524288, 274877 megapixels: at most 100 are read")
 	})
 	t.Run("options", func(t *testing.T) {
 		for _, opt := range []FitOptions{{Height: 3}, {Height: -1, Width: -1}, {Height: 1 << 20, Width: 1 << 20}, {Channels: 2}, {Invert: 9}} {

@@ -2,31 +2,40 @@ package data
 
 import "math"
 
-// ring sums the outermost pixels of one picture by channel.
-func ring(p []float32, h, w, c int) (sum [3]float64, n int) {
-	for y := range h {
-		for x := range w {
-			if y == 0 || y == h-1 || x == 0 || x == w-1 {
-				n++
-				for k := range c {
-					sum[k] += float64(p[(y*w+x)*c+k])
-				}
+// ring sums the outermost pixels of a picture by channel, a row at a time.
+type ring struct {
+	sum [3]float64
+	n   int
+}
+
+// add takes the next row of a picture, of c channels; its first or last one has no other pixels.
+func (r *ring) add(row []float32, c int, whole bool) {
+	w := len(row) / c
+	for x := range w {
+		if whole || x == 0 || x == w-1 {
+			r.n++
+			for k := range c {
+				r.sum[k] += float64(row[x*c+k])
 			}
 		}
 	}
-	return sum, n
 }
 
 // fitInside scales an h×w picture of three channels to the largest size of its
-// shape inside H×W and centres it on the mean of its border.
-func fitInside(p []float32, h, w, H, W int) []float32 {
+// shape inside H×W and centres it on the mean of its border. It asks for each
+// row once, in order.
+func fitInside(row func(y int) []float32, h, w, H, W int) []float32 {
 	s := min(float64(H)/float64(h), float64(W)/float64(w))
 	ih, iw := min(H, max(1, int(math.Round(s*float64(h))))), min(W, max(1, int(math.Round(s*float64(w)))))
-	inner := resize(p, h, w, ih, iw)
-	sum, n := ring(p, h, w, 3)
+	var border ring
+	inner := resize(func(y int) []float32 {
+		r := row(y)
+		border.add(r, 3, y == 0 || y == h-1)
+		return r
+	}, h, w, ih, iw)
 	out := make([]float32, 3*H*W)
 	for i := range out {
-		out[i] = float32(sum[i%3] / float64(n))
+		out[i] = float32(border.sum[i%3] / float64(border.n))
 	}
 	top, left := (H-ih)/2, (W-iw)/2
 	for y := range ih {
@@ -36,12 +45,20 @@ func fitInside(p []float32, h, w, H, W int) []float32 {
 }
 
 // resize scales three channels with a triangle filter as wide as the coarser of
-// the two grids: linear interpolation upward, an average downward.
-func resize(p []float32, h, w, H, W int) []float32 {
+// the two grids: linear interpolation upward, an average downward. It asks for
+// each row once, in order.
+func resize(row func(y int) []float32, h, w, H, W int) []float32 {
 	rows := make([]float64, H*w*3)
-	for y, t := range taps(h, H) {
-		for k, weight := range t.weights {
-			for i, v := range p[(t.first+k)*w*3 : (t.first+k+1)*w*3] {
+	vertical := taps(h, H)
+	begin := 0 // of the targets that a row, and those below it, are in
+	for from := range h {
+		for begin < H && vertical[begin].first+len(vertical[begin].weights) <= from {
+			begin++
+		}
+		p := row(from)
+		for y := begin; y < H && vertical[y].first <= from; y++ {
+			weight := vertical[y].weights[from-vertical[y].first]
+			for i, v := range p {
 				rows[y*w*3+i] += weight * float64(v)
 			}
 		}
