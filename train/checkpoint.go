@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,21 +45,26 @@ func dtype[T graph.Float]() graph.Dtype {
 func (t *Trainer[T]) describe() map[string]string {
 	s := t.cell.Spec()
 	c := t.config
-	o := c.Optimizer
-	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	about := map[string]string{
 		"element type": string(dtype[T]()),
 		"steps":        strconv.Itoa(c.Steps), "batch": strconv.Itoa(c.Batch), "seed": strconv.FormatUint(c.Seed, 10),
-		"rate": number(o.Rate), "warm-up": strconv.Itoa(o.Warmup), "floor": number(o.Floor),
-		"beta1": number(o.Beta1), "beta2": number(o.Beta2), "eps": number(o.Eps),
-		"decay": number(o.Decay), "kept from decay": strings.Join(o.Keep, " "), "clip": number(o.Clip), "average": number(o.Average),
 		"samples": strconv.Itoa(t.task.Samples),
 		"inputs":  shapes(s.Inputs), "shard": strconv.Itoa(s.Shard),
 	}
+	maps.Copy(about, c.Optimizer.describe())
 	for name, v := range t.task.About {
 		about["task: "+name] = v
 	}
 	return about
+}
+
+func (o AdamW) describe() map[string]string {
+	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	return map[string]string{
+		"rate": number(o.Rate), "warm-up": strconv.Itoa(o.Warmup), "floor": number(o.Floor),
+		"beta1": number(o.Beta1), "beta2": number(o.Beta2), "eps": number(o.Eps),
+		"decay": number(o.Decay), "kept from decay": strings.Join(o.Keep, " "), "clip": number(o.Clip), "average": number(o.Average),
+	}
 }
 
 func shapes(ports []graph.Port) string {
@@ -96,8 +102,9 @@ func (t *Trainer[T]) Save(path string) error {
 }
 
 // Resume goes on from a checkpoint, to the same bits as a run that never stopped. If the checkpoint is of a run with
-// another configuration, task or network, the error lists all differences; after any error the Trainer is as before. What runs
-// that were killed while they wrote this checkpoint have left beside it is removed.
+// another configuration, task or network, the error lists all differences; after any error the Trainer is as before. With
+// Config.Retune the Optimizer may be another: the steps to come are made with the present one, and with the moments and the
+// average that the former one has left. What runs that were killed while they wrote this checkpoint have left beside it is removed.
 func (t *Trainer[T]) Resume(path string) (err error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
@@ -151,7 +158,14 @@ func (t *Trainer[T]) Resume(path string) (err error) {
 func (t *Trainer[T]) differences(f *safetensors.File) []string {
 	var diff []string
 	metadata := f.Metadata()
+	var free map[string]string
+	if t.config.Retune {
+		free = t.config.Optimizer.describe()
+	}
 	for _, name := range sorted(t.about) {
+		if _, ok := free[name]; ok {
+			continue
+		}
 		if have, want := metadata[name], t.about[name]; have != want {
 			diff = append(diff, fmt.Sprintf("%s is %q there and %q here", name, have, want))
 		}

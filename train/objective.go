@@ -20,8 +20,10 @@ type Task struct {
 	Loss    graph.Model
 	Samples int // that batches are made of
 
-	// Fill writes the inputs of one sample, in the order of Loss's Spec. It must be a function of the sample and of nothing
-	// else, because a resumed run relies on it; workers call it at the same time for different samples.
+	// Fill writes the inputs of one sample into the slices it is given: one an input, in the order of Loss's Spec, as long as
+	// the input is for one sample, and with the numbers of an earlier sample in it. It must not put other slices in their
+	// place. What it writes must be a function of s and of nothing else, because a resumed run relies on it. Several workers
+	// call it at the same time, each for another sample of the batch.
 	Fill func(inputs [][]float64, s Sample) error
 
 	// About is what tells this task from others, by name: it is written to checkpoints, and a run is only resumed by a
@@ -29,12 +31,13 @@ type Task struct {
 	About map[string]string
 }
 
-// A Sample addresses one sample of one training step. Random numbers are functions of Seed, Step and Place.
+// A Sample addresses one sample of one training step: Index says what to show the network, and random numbers are functions
+// of Seed, Step and Place, which no two samples of a run share.
 type Sample struct {
-	Seed  uint64
-	Step  int
-	Place int // in the batch
-	Index int // among the Task's Samples
+	Seed  uint64 // of the Config
+	Step  int    // from 0
+	Place int    // in the batch
+	Index int    // among the Task's Samples
 }
 
 // target is the input that the losses of this package compare with.

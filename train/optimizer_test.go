@@ -3,12 +3,15 @@ package train
 import (
 	"context"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/parallel"
 )
 
 // quadratic is a task whose gradient is known: the loss of a sample is the mean of (w − x)² over the elements of all
@@ -139,4 +142,45 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 0.1, o.averaging(1), "the first average is mostly the weights")
 	require.Equal(t, 0.999, o.averaging(1e6))
 	require.Equal(t, 1.0, o.clipping(1e9))
+}
+
+// A Trainer that is closed in the middle of a step, when the update begins, says so; the state stays that of the last whole
+// step, in memory and in the checkpoint.
+func TestARefusedUpdateChangesNothing(t *testing.T) {
+	list := []graph.Weight{{Name: "a", Shape: []int{3, 2}, Std: 1}, {Name: "b", Shape: []int{2}, Std: 1}, {Name: "c", Shape: []int{5}, Std: 1}}
+	task, _ := quadratic(list)
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	state := func(tr *Trainer[float64]) string {
+		file := filepath.Join(t.TempDir(), "state")
+		require.NoError(t, tr.Save(file))
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		return string(b)
+	}
+	for at := range list { // how many weights have been handed over before
+		w, err := graph.NewWeights[float64](list, 1)
+		require.NoError(t, err)
+		tr, err := New(task, w, Config{Steps: 10, Batch: 2, Checkpoint: path, Every: 3})
+		require.NoError(t, err)
+		defer tr.Close()
+		require.NoError(t, tr.Run(context.Background(), 3))
+		saved, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, tr.Run(context.Background(), 1))
+		before, seen, inside := state(tr), 0, tr.update
+		tr.update = func(name string, w []float64) {
+			if seen == at {
+				tr.Close()
+			}
+			seen++
+			inside(name, w)
+		}
+		require.ErrorIs(t, tr.Run(context.Background(), 1), parallel.ErrClosed)
+		require.Equal(t, len(list), seen)
+		require.Equal(t, 4, tr.Step())
+		require.True(t, before == state(tr), "closed at weight %d", at)
+		now, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.True(t, string(saved) == string(now), "an error leaves the checkpoint alone")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ebb-go/ebb/graph"
@@ -24,6 +25,10 @@ type Config struct {
 	// of 0 means only then.
 	Checkpoint string
 	Every      int
+
+	// Retune lets Resume take a checkpoint of a run with another Optimizer. So a run in which a number went bad goes on from
+	// its last checkpoint with a lower rate, a longer warm-up or a clip; repeated alike, it would only go bad again.
+	Retune bool
 
 	Workers  int            // 0 means GOMAXPROCS
 	Progress func(Progress) // called after every step; may be nil
@@ -47,9 +52,15 @@ type NumericError struct {
 	Value    float64
 }
 
-// Error implements error.
+// Error implements error. Of the batch it names the first samples.
 func (e *NumericError) Error() string {
-	return fmt.Sprintf("train: step %d: %s is %v (batch %v); try a lower rate, a longer warm-up or a clip", e.Step, e.Quantity, e.Value, e.Indices)
+	const few = 8
+	batch := strings.Trim(fmt.Sprint(e.Indices[:min(few, len(e.Indices))]), "[]")
+	if len(e.Indices) > few {
+		batch += " …"
+	}
+	return fmt.Sprintf("train: step %d: %s is %v (in a batch of %d: %s); start again with a lower rate, a longer warm-up or a clip, or resume the last checkpoint with them by Config.Retune",
+		e.Step, e.Quantity, e.Value, len(e.Indices), batch)
 }
 
 // A Trainer trains the weights of a network. After its first step it allocates nothing a step beyond what a Task's Fill and
@@ -65,8 +76,9 @@ type Trainer[T graph.Float] struct {
 	batches *data.Batches
 	steps   int // done
 
-	wide    [][][]float64 // inputs as filled, sample by sample
-	shared  bool          // T is float64, and values.Inputs has the storage of wide
+	storage [][]float64   // inputs as filled,
+	wide    [][][]float64 // and their parts, sample by sample
+	shared  bool          // T is float64, and values.Inputs has that storage
 	indices []int         // of the present batch
 	faults  []error       // of filling it
 	values  graph.Values[T]
@@ -82,10 +94,8 @@ type Trainer[T graph.Float] struct {
 	about      map[string]string
 
 	pieces  []piece        // of all weights
-	first   map[string]int // where those of each begin
 	squares []float64      // of the gradient, piece by piece
-	present []T            // the weight that is being updated,
-	from    int            // and its first piece
+	present map[string][]T // weights that are being updated
 	fault   error          // of an update
 	fill    func(worker, i int)
 	clear   func(worker, i int)
@@ -140,7 +150,7 @@ func New[T graph.Float](task *Task, w *graph.Weights[T], c Config) (*Trainer[T],
 		if t.shared = shared; !shared {
 			in = make([]T, len(wide))
 		}
-		t.values.Inputs = append(t.values.Inputs, in)
+		t.storage, t.values.Inputs = append(t.storage, wide), append(t.values.Inputs, in)
 		for i := range t.wide {
 			t.wide[i] = append(t.wide[i], wide[i*n:(i+1)*n:(i+1)*n])
 		}
@@ -159,9 +169,8 @@ func New[T graph.Float](task *Task, w *graph.Weights[T], c Config) (*Trainer[T],
 			t.decay[d.Name] = c.Optimizer.Decay
 		}
 	}
-	t.first = map[string]int{}
+	t.present = map[string][]T{}
 	for _, d := range t.list {
-		t.first[d.Name] = len(t.pieces)
 		for from := 0; from < d.Len(); from += pieceLength {
 			t.pieces = append(t.pieces, piece{d.Name, from, min(from+pieceLength, d.Len())})
 		}
@@ -221,8 +230,9 @@ func (t *Trainer[T]) Average() (*graph.Weights[T], error) {
 
 // Run makes so many more steps, fewer if the run is over before.
 //
-// When ctx is cancelled, or a number goes bad ([NumericError]), the Trainer stays as it was after the last whole step, a
-// checkpoint is written if there is to be one, and the error wraps the cause.
+// When ctx is cancelled, or a step fails, the Trainer stays as it was after the last whole step, and the error wraps the
+// cause. On cancellation a checkpoint is written if there is to be one. A step that fails leaves the file alone: when a number
+// went bad ([NumericError]), the present state would fail again at once, and an older one may be what helps.
 func (t *Trainer[T]) Run(ctx context.Context, steps int) error {
 	if steps < 0 {
 		return fmt.Errorf("train: Run of %d steps; at least 0 are needed", steps)
@@ -231,14 +241,12 @@ func (t *Trainer[T]) Run(ctx context.Context, steps int) error {
 	began, first := time.Now(), t.steps
 	last := min(t.config.Steps, t.steps+min(steps, t.config.Steps))
 	for t.steps < last {
-		err := ctx.Err()
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			err = fmt.Errorf("train: stopped after %d of %d steps: %w", t.steps, t.config.Steps, err)
-		} else {
-			err = t.step()
-		}
-		if err != nil {
 			return errors.Join(err, t.checkpoint(true))
+		}
+		if err := t.step(); err != nil {
+			return err
 		}
 		if err := t.checkpoint(t.Done()); err != nil {
 			return err
@@ -292,13 +300,24 @@ func (t *Trainer[T]) squarePiece(_, i int) {
 // fillSample makes the inputs of one sample of the batch.
 func (t *Trainer[T]) fillSample(_, i int) {
 	s := Sample{Seed: t.config.Seed, Step: t.steps, Place: i, Index: t.indices[i]}
-	if t.faults[i] = t.task.Fill(t.wide[i], s); t.faults[i] != nil || t.shared {
+	in := t.wide[i]
+	err := t.task.Fill(in, s)
+	for k := range in {
+		n := len(t.storage[k]) / t.config.Batch
+		if own := t.storage[k][i*n : (i+1)*n : (i+1)*n]; len(in[k]) != n || &in[k][0] != &own[0] {
+			in[k] = own
+			if err == nil {
+				err = fmt.Errorf("Fill put another slice in the place of input %d; it must write into the one that is there, as copy does", k)
+			}
+		}
+	}
+	if t.faults[i] = err; err != nil || t.shared {
 		return
 	}
-	for k, wide := range t.wide[i] {
-		in := t.values.Inputs[k][i*len(wide):]
+	for k, wide := range in {
+		to := t.values.Inputs[k][i*len(wide):]
 		for j, v := range wide {
-			in[j] = T(v)
+			to[j] = T(v)
 		}
 	}
 }
@@ -334,7 +353,7 @@ func (t *Trainer[T]) step() error {
 		Rate: o.rate(t.steps, t.config.Steps), Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Step: t.steps + 1,
 		Clip: o.clipping(t.norm), Average: o.averaging(t.steps + 1),
 	}
-	t.fault = nil
+	clear(t.present)
 	if err := errors.Join(t.weights.Update(t.update), t.fault); err != nil {
 		return fmt.Errorf("train: step %d: %w", t.steps, err)
 	}
@@ -342,20 +361,20 @@ func (t *Trainer[T]) step() error {
 	return nil
 }
 
-// optimize updates one weight.
+// optimize updates all weights once the last of them has been handed over, as one piece of shared work: that is refused or done
+// as a whole, so that no error leaves half of a step behind.
 func (t *Trainer[T]) optimize(name string, w []T) {
-	t.present, t.from = w, t.first[name]
-	if err := t.cell.Share("AdamW", (len(w)+pieceLength-1)/pieceLength, t.move); err != nil {
-		t.fault = err
+	if t.present[name] = w; len(t.present) == len(t.list) {
+		t.fault = t.cell.Share("AdamW", len(t.pieces), t.move)
 	}
 }
 
 func (t *Trainer[T]) movePiece(_, i int) {
-	p := t.pieces[t.from+i]
-	at := func(x []T) []T { return x[p.from:p.to] }
+	p := t.pieces[i]
+	at := func(x map[string][]T) []T { return x[p.name][p.from:p.to] }
 	params := t.params
 	params.Decay = t.decay[p.name]
-	kernels.AdamW(at(t.present), at(t.grads.Weights[p.name]), at(t.m[p.name]), at(t.v[p.name]), at(t.average[p.name]), params)
+	kernels.AdamW(at(t.present), at(t.grads.Weights), at(t.m), at(t.v), at(t.average), params)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

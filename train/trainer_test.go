@@ -215,6 +215,7 @@ func TestNumericErrors(t *testing.T) {
 		{"loss of sample ", math.NaN(), graph.Square},
 		{`gradient of "w" is`, 0, graph.Sqrt}, // √(0·w) has an infinite slope, 0·∞
 	} {
+		path := filepath.Join(t.TempDir(), "checkpoint")
 		task := &train.Task{
 			Loss: graph.ModelFunc{Describe: spec, Network: func(b *graph.Builder, in *graph.Inputs) []*graph.Node {
 				n := in.Batch()
@@ -232,7 +233,7 @@ func TestNumericErrors(t *testing.T) {
 		}
 		w, err := graph.NewWeights[float64](spec.Weights, 1)
 		require.NoError(t, err)
-		tr, err := train.New(task, w, train.Config{Steps: 10, Batch: 5})
+		tr, err := train.New(task, w, train.Config{Steps: 10, Batch: 5, Checkpoint: path, Every: 2})
 		require.NoError(t, err)
 		defer tr.Close()
 		err = tr.Run(context.Background(), 10)
@@ -244,6 +245,85 @@ func TestNumericErrors(t *testing.T) {
 		require.False(t, bad.Value-bad.Value == 0)
 		require.Equal(t, 3, tr.Step())
 		require.InDelta(t, 1, w.Data("w")[0], 0.01)
+		require.NoError(t, tr.Resume(path))
+		require.Equal(t, 2, tr.Step(), "the last checkpoint before is still there")
+	}
+}
+
+func TestNumericErrorNamesAFewSamples(t *testing.T) {
+	e := &train.NumericError{Step: 3, Indices: []int{5, 1, 4}, Quantity: "loss of sample 4", Value: math.Inf(1)}
+	require.ErrorContains(t, e, "loss of sample 4 is +Inf (in a batch of 3: 5 1 4); start again")
+	e.Indices = make([]int, 64)
+	require.ErrorContains(t, e, "(in a batch of 64: 0 0 0 0 0 0 0 0 …)")
+}
+
+// What a NumericError advises works: the checkpoint of a run is resumed with another optimizer, if that is said to be meant,
+// and with nothing else of another kind.
+func TestRetune(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "checkpoint")
+	require.NoError(t, trainer(t, func(c *train.Config) { c.Checkpoint, c.Every = path, 20 }).Run(context.Background(), 30))
+	gentle := func(c *train.Config) {
+		c.Optimizer = train.AdamW{Rate: 1e-3, Warmup: 40, Clip: 0.5, Keep: []string{"x"}}
+	}
+	require.ErrorContains(t, trainer(t, gentle).Resume(path), `rate is "0.005" there and "0.001" here`)
+
+	var rates []float64
+	tr := trainer(t, func(c *train.Config) {
+		gentle(c)
+		c.Retune = true
+		c.Progress = func(p train.Progress) { rates = append(rates, p.Rate) }
+	})
+	require.NoError(t, tr.Resume(path))
+	require.Equal(t, 20, tr.Step())
+	require.NoError(t, tr.Run(context.Background(), 10))
+	require.InDelta(t, 1e-3*21/40, rates[0], 1e-12)
+	require.NoError(t, tr.Save(path))
+	require.NoError(t, trainer(t, gentle).Resume(path), "from here on it is a run of the new optimizer")
+
+	other := trainer(t, func(c *train.Config) { c.Retune, c.Batch, c.Seed, c.Optimizer.Rate = true, 12, 4, 1 })
+	err := other.Resume(path)
+	require.ErrorContains(t, err, `is of another run: batch is "37" there and "12" here; seed is "3" there and "4" here`)
+	require.NotContains(t, err.Error(), "rate")
+}
+
+// A Fill that hands over slices of its own is told to copy, for either element type, and nothing of its is written to.
+func TestFillMustWriteInPlace(t *testing.T) {
+	t.Run("float32", fillInPlace[float32])
+	t.Run("float64", fillInPlace[float64])
+}
+
+func fillInPlace[T graph.Float](t *testing.T) {
+	spec := graph.Spec{Inputs: []graph.Port{{Name: "a", Shape: []int{2}}, {Name: "b", Shape: []int{2}}}, Outputs: []graph.Port{{Name: "loss"}},
+		Weights: []graph.Weight{{Name: "w", Shape: []int{2, 2}, Mean: 1}}}
+	model := graph.ModelFunc{Describe: spec, Network: func(b *graph.Builder, in *graph.Inputs) []*graph.Node {
+		return []*graph.Node{b.MeanSquare(b.Linear(in.Input("a"), in.Weight("w"), nil), in.Input("b"))}
+	}}
+	rows := [][]float64{{1, 2}, {3, 4}, {5, 6}, {7, 8}}
+	assign := true
+	for name, put := range map[string]func(in [][]float64, row []float64){
+		"another slice": func(in [][]float64, row []float64) { in[1] = row },
+		"a longer one":  func(in [][]float64, row []float64) { in[1] = append(in[1], 1) },
+		"a part":        func(in [][]float64, row []float64) { in[1] = in[1][:1] },
+		"none":          func(in [][]float64, row []float64) { in[1] = nil },
+	} {
+		task := &train.Task{Loss: model, Samples: 4, Fill: func(in [][]float64, s train.Sample) error {
+			copy(in[0], rows[s.Index])
+			if copy(in[1], rows[s.Index]); assign && s.Place == 2 {
+				put(in, rows[s.Index])
+			}
+			return nil
+		}}
+		w, err := graph.NewWeights[T](spec.Weights, 1)
+		require.NoError(t, err)
+		tr, err := train.New(task, w, train.Config{Steps: 2, Batch: 4})
+		require.NoError(t, err)
+		defer tr.Close()
+		assign = true
+		require.ErrorContains(t, tr.Run(context.Background(), 2), "Fill put another slice in the place of input 1; it must write into the one that is there", name)
+		require.Zero(t, tr.Step())
+		assign = false
+		require.NoError(t, tr.Run(context.Background(), 2), "%s: the slices that it is given next are the Trainer's again", name)
+		require.Equal(t, [][]float64{{1, 2}, {3, 4}, {5, 6}, {7, 8}}, rows)
 	}
 }
 
