@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/ode"
@@ -82,6 +83,9 @@ func (o Diffusion) Task(m graph.Model, d *data.Images) (*Task, error) {
 	if s.Schedule == nil {
 		return nil, fmt.Errorf("train: the network's Spec has no Schedule; give the one to train on, such as ode.Flow{}")
 	}
+	if d, ok := s.Schedule.(*ode.Discrete); ok && (d == nil || d.Levels() < 1) {
+		return nil, fmt.Errorf("train: the Discrete schedule of the network's Spec has no levels; make it with ode.DiscreteFromBetas or ode.DiscreteFromAlphaBars")
+	}
 	if s.Outputs[0].Len() != s.Inputs[0].Len() {
 		return nil, fmt.Errorf("train: the network makes %v of %v; a prediction is shaped like x", s.Outputs[0].Shape, s.Inputs[0].Shape)
 	}
@@ -106,10 +110,11 @@ func (o Diffusion) Task(m graph.Model, d *data.Images) (*Task, error) {
 		Samples: d.N,
 		Fill:    f.fill,
 		About: map[string]string{
-			"objective":  fmt.Sprintf("%#v", o),
+			"objective":  fmt.Sprintf("%T{Dropout:%v, Augment:%+v}", o, o.Dropout, o.Augment),
+			"times":      identifyTimes(o.Times, s.Schedule),
 			"data":       digest(d),
 			"prediction": s.Prediction.String(),
-			"schedule":   describe(s.Schedule),
+			"schedule":   identifySchedule(s.Schedule),
 		},
 	}, nil
 }
@@ -258,6 +263,37 @@ func digest(d *data.Images) string {
 	}
 	h.Write(buf)
 	return fmt.Sprintf("%d images of %d×%d×%d, SHA-256 %s", d.N, d.Height, d.Width, d.Channels, hex.EncodeToString(h.Sum(nil)))
+}
+
+// identifySchedule tells a schedule from others by what it computes, because its name need not say it all and a pointer in it
+// is another one in each process.
+func identifySchedule(s ode.Schedule) string {
+	data, noise := s.Range()
+	return fmt.Sprintf("%s from %v to %v, digest %s", typeName(s), data, noise, fingerprint(func(u float64) []float64 {
+		p := s.At(within(s, u))
+		return []float64{p.Alpha, p.Sigma}
+	}))
+}
+
+// identifyTimes tells a distribution of times from others by its quantiles, for the same reasons.
+func identifyTimes(d Times, s ode.Schedule) string {
+	return fmt.Sprintf("%s with the quartiles %.4g, %.4g, %.4g, digest %s", typeName(d), d.At(s, 0.25), d.At(s, 0.5), d.At(s, 0.75),
+		fingerprint(func(u float64) []float64 { return []float64{d.At(s, u)} }))
+}
+
+func typeName(v any) string { return strings.TrimPrefix(fmt.Sprintf("%T", v), "*") }
+
+// fingerprint is a digest of a function on (0, 1), by its values at 4096 places: every level of the usual discrete schedules.
+// They are rounded to float32, because processors differ in the last bits of a float64.
+func fingerprint(f func(u float64) []float64) string {
+	const places = 1 << 12
+	h, buf := sha256.New(), make([]byte, 0, 4)
+	for i := range places {
+		for _, v := range f((float64(i) + 0.5) / places) {
+			h.Write(binary.LittleEndian.AppendUint32(buf, math.Float32bits(float32(v))))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 func describe(s ode.Schedule) string {

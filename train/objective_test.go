@@ -347,6 +347,8 @@ func TestDiffusionErrors(t *testing.T) {
 		}), good},
 		{"takes [\"x\"]", train.Diffusion{}, net(func(s *graph.Spec) { s.Inputs = s.Inputs[:1] }), good},
 		{"has no Schedule", train.Diffusion{}, net(func(s *graph.Spec) { s.Schedule = nil }), good},
+		{"Discrete schedule of the network's Spec has no levels", train.Diffusion{}, flowNet(&ode.Discrete{}, ode.Noise), good},
+		{"Discrete schedule of the network's Spec has no levels", train.Diffusion{}, flowNet((*ode.Discrete)(nil), ode.Noise), good},
 		{"shaped like x", train.Diffusion{}, net(func(s *graph.Spec) { s.Outputs[0].Shape = []int{3} }), good},
 		{"Score is infinite at t = 0", train.Diffusion{}, flowNet(ode.Flow{}, ode.Score), good},
 		{"infinite at t = 1 of ode.Flow{}; use Data", train.Diffusion{}, flowNet(ode.Flow{}, ode.Denoiser), good},

@@ -452,7 +452,7 @@ func TestResumeListsDifferences(t *testing.T) {
 	d.Labels[77] = 1 - d.Labels[77]
 	require.ErrorContains(t, build(labelled(2), train.Diffusion{Dropout: 0.1}).Resume(path), "task: data is")
 	err = build(flowNet(ode.VPLinear{}, ode.Noise), train.Diffusion{Times: train.UShaped{A: 2}}).Resume(path)
-	for _, want := range []string{"inputs is", "prediction is", "schedule is", "train.UShaped{A:2}", `tensor "weight/labels" is surplus there`} {
+	for _, want := range []string{"inputs is", "prediction is", "schedule is", "there and \"train.UShaped with the quartiles", "there and \"ode.VPLinear from 0.001 to 1,", `tensor "weight/labels" is surplus there`} {
 		require.ErrorContains(t, err, want)
 	}
 	wider := labelled(2).(graph.ModelFunc)
@@ -461,6 +461,29 @@ func TestResumeListsDifferences(t *testing.T) {
 	wider.Network = func(b *graph.Builder, in *graph.Inputs) []*graph.Node { return []*graph.Node{in.Input(graph.X)} }
 	err = build(wider, train.Diffusion{Dropout: 0.1}).Resume(path)
 	require.ErrorContains(t, err, `weight "in.weight" is [18 48] there and [18 50] here; weight "renamed" [48] is missing there`)
+
+	// Schedules and times are compared by what they compute: not by name, not by where they are in memory.
+	discrete := func(scale float64) graph.Model { // one of a thousand levels is scaled
+		bars := make([]float64, 1000)
+		for i := range bars {
+			bars[i] = math.Exp(-float64(i+1) / 100)
+		}
+		bars[700] *= scale
+		s, err := ode.DiscreteFromAlphaBars(bars)
+		require.NoError(t, err)
+		return flowNet(s, ode.Noise)
+	}
+	levels := filepath.Join(t.TempDir(), "levels")
+	times := train.LogitNormal{Mean: 1}
+	require.NoError(t, build(discrete(1), train.Diffusion{Times: &train.LogitNormal{Mean: 1}}).Save(levels))
+	require.NoError(t, build(discrete(1), train.Diffusion{Times: &times}).Resume(levels))
+	require.NoError(t, build(discrete(1), train.Diffusion{Times: times}).Resume(levels))
+	err = build(discrete(1.001), train.Diffusion{Times: &times}).Resume(levels)
+	require.ErrorContains(t, err, "schedule is")
+	require.ErrorContains(t, err, "Discrete from 0.001 to 1")
+	times.Std = 1.001
+	require.ErrorContains(t, build(discrete(1), train.Diffusion{Times: &times}).Resume(levels), "times is")
+	require.ErrorContains(t, build(discrete(1), train.Diffusion{Times: train.LogitNormal{Mean: 1}, Augment: train.Augment{Noise: 0.1}}).Resume(levels), "objective is")
 
 	fresh := trainer(t, nil)
 	require.ErrorContains(t, fresh.Resume(filepath.Join(t.TempDir(), "none")), "resuming")
