@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -100,8 +102,9 @@ func TestWeightsMoveThePopulation(t *testing.T) {
 	require.NotEqual(t, before, r.Values["means"])
 }
 
-// A condition is learned that shifts the samples of every latent.
-func TestConditionIsLearned(t *testing.T) {
+// shifted is a sampler of a graph whose samples are moved by a linear function of the condition.
+func shifted(t *testing.T) (customize.Sampler[float64], *graph.Field[float64]) {
+	t.Helper()
 	spec := graph.Spec{
 		Inputs:  []graph.Port{{Name: graph.X, Shape: []int{dim}}, {Name: graph.Time}, {Name: graph.Condition, Shape: []int{dim}}},
 		Outputs: []graph.Port{{Name: "u", Shape: []int{dim}}},
@@ -114,11 +117,16 @@ func TestConditionIsLearned(t *testing.T) {
 	require.NoError(t, err)
 	c, err := graph.NewCell(m, w)
 	require.NoError(t, err)
-	defer c.Close()
+	t.Cleanup(c.Close)
 	f, err := graph.NewField(c, make([]float64, batch*dim))
 	require.NoError(t, err)
 	inner, replay := plans(t)
-	s := customize.Sampler[float64]{Field: f, Plan: inner, Replay: replay, Batch: batch, Dim: dim}
+	return customize.Sampler[float64]{Field: f, Plan: inner, Replay: replay, Batch: batch, Dim: dim}, f
+}
+
+// A condition is learned that shifts the samples of every latent.
+func TestConditionIsLearned(t *testing.T) {
+	s, f := shifted(t)
 	r, err := customize.Condition(context.Background(), s, []float64{0, 0}, near(1, -1), customize.Options[float64]{Iterations: 120, LearningRate: 0.05})
 	require.NoError(t, err)
 	require.Less(t, r.After, 0.6*r.Before)
@@ -131,7 +139,7 @@ func TestConditionIsLearned(t *testing.T) {
 		tile[i] = r.Values["condition"][i%dim]
 	}
 	require.NoError(t, f.SetCondition(tile))
-	x, err := ode.Sample(context.Background(), inner, f, make([]float64, batch*dim), batch)
+	x, err := ode.Sample(context.Background(), s.Plan, f, make([]float64, batch*dim), batch)
 	require.NoError(t, err)
 	require.InDeltaSlice(t, []float64{1, -1}, x[:dim], 0.2) // six latents an iteration, rate 0.05
 }
@@ -265,4 +273,256 @@ func TestErrors(t *testing.T) {
 	nan := func(x, g adjoint.States[float64]) (float64, error) { return math.NaN(), nil }
 	_, err = customize.Latent(ctx, s, latents(), nan, o{})
 	require.ErrorContains(t, err, "the loss is NaN")
+}
+
+// An optimization that is stopped before any of its evaluations, those of the fixed batch and of the replay included, has left a
+// checkpoint, and ends with the same bits when it is resumed.
+func TestStoppedAnywhereItCanBeResumed(t *testing.T) {
+	for name, optimize := range map[string]func(context.Context, customize.Options[float64]) (*customize.Result[float64], error){
+		"latent": func(ctx context.Context, o customize.Options[float64]) (*customize.Result[float64], error) {
+			return customize.Latent(ctx, modes(t), latents(), near(2, 2), o)
+		},
+		"weights": func(ctx context.Context, o customize.Options[float64]) (*customize.Result[float64], error) {
+			return customize.Weights(ctx, modes(t), []string{"means"}, near(2, 2), o)
+		},
+		"condition": func(ctx context.Context, o customize.Options[float64]) (*customize.Result[float64], error) {
+			s, _ := shifted(t)
+			return customize.Condition(ctx, s, []float64{0, 0}, near(2, 2), o)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			evaluations := 0
+			base := customize.Options[float64]{Iterations: 12, LearningRate: 0.3, Begin: func(int) error { evaluations++; return nil }}
+			whole, err := optimize(context.Background(), base)
+			require.NoError(t, err)
+			whole.Elapsed = 0
+			for last := evaluations - 1; last > 0; last-- { // before the first one nothing has been done
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				o := base
+				o.Checkpoint, o.CheckpointEvery, o.Resume = filepath.Join(t.TempDir(), "state"), 100, true
+				left := last
+				o.Begin = func(int) error {
+					if left--; left < 0 {
+						cancel()
+					}
+					return nil
+				}
+				_, err := optimize(ctx, o)
+				require.ErrorIs(t, err, context.Canceled)
+				require.FileExists(t, o.Checkpoint, "stopped after %d evaluations", last)
+				o.Begin = base.Begin
+				resumed, err := optimize(context.Background(), o)
+				require.NoError(t, err)
+				resumed.Elapsed = 0
+				resumed.Bytes = whole.Bytes // nothing is differentiated after the last iteration
+				require.Equal(t, whole, resumed, "stopped after %d evaluations", last)
+			}
+		})
+	}
+}
+
+// Only the optimization that a checkpoint is of goes on from it, and the error lists all that another one has otherwise.
+func TestResumeRefusesAnotherOptimization(t *testing.T) {
+	type setup struct {
+		s     customize.Sampler[float64]
+		x     []float64
+		names []string // of weights; none if it is the latent
+		loss  adjoint.Loss[float64]
+		o     customize.Options[float64]
+	}
+	optimize := func(ctx context.Context, u setup) error {
+		var err error
+		if u.names == nil {
+			_, err = customize.Latent(ctx, u.s, u.x, u.loss, u.o)
+		} else {
+			_, err = customize.Weights(ctx, u.s, u.names, u.loss, u.o)
+		}
+		return err
+	}
+	another := func(steps int) *ode.Plan {
+		p, err := ode.RK{Tableau: ode.MidpointRule()}.Plan(ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Grid: ode.UniformTime{}, From: 0.98, To: 0.03, Steps: steps})
+		require.NoError(t, err)
+		return p
+	}
+	for _, row := range []struct {
+		change func(u *setup)
+		want   []string // all differences, in their order
+	}{
+		{func(u *setup) { u.x[3] += 1e-9 }, []string{`"x" starts elsewhere`}},
+		{func(u *setup) { u.loss = near(2, 2.01) }, []string{"the loss at the start is "}},
+		{func(u *setup) {
+			m := exact.Mixture{Weights: []float64{1, 1, 1}, Means: [][]float64{{1, 0}, {-1, 1}, {0, -1}}, Variances: []float64{.2, .2, .2}}
+			f, err := exact.NewField[float64](m, ode.Flow{}, ode.FlowVelocity)
+			require.NoError(t, err)
+			u.s.Field = f
+		}, []string{"the loss at the start is "}},
+		{func(u *setup) { u.s.Plan = another(4) }, []string{"plan is ", "the loss at the start is "}},
+		{func(u *setup) { u.s.Replay = another(16) }, []string{"replay plan is "}},
+		{func(u *setup) { u.o.Seed = 1 }, []string{"seed is 0 there and 1 here"}},
+		{func(u *setup) { u.o.Iterations = 13 }, []string{"iterations is 12 there and 13 here"}},
+		{func(u *setup) { u.o.LearningRate = 0.02 }, []string{"rate is 0.03 there and 0.02 here"}},
+		{func(u *setup) { u.o.Fall = true }, []string{"fall is false there and true here"}},
+		{func(u *setup) { u.o.Clip = 3 }, []string{"clip is 0 there and 3 here"}},
+		{func(u *setup) { u.o.Clip, u.o.Seed, u.x[0] = 3, 1, 1 }, []string{`"x" starts elsewhere`, "clip is ", "seed is ", "the loss at the start is "}},
+		{func(u *setup) { u.s.Batch, u.x = 5, u.x[:10] }, []string{"batch is 6 there and 5 here", "it has no tensor \"best.x\" of 10 elements",
+			"it has no tensor \"m.x\"", "it has no tensor \"start.x\"", "it has no tensor \"v.x\"", "it has no tensor \"value.x\"", "the loss at the start is "}},
+		{func(u *setup) {
+			m := exact.Mixture{Weights: []float64{1}, Means: [][]float64{{1, 0, 0}}, Variances: []float64{.2}}
+			f, err := exact.NewField[float64](m, ode.Flow{}, ode.FlowVelocity)
+			require.NoError(t, err)
+			u.s.Field, u.s.Batch, u.s.Dim = f, 4, 3 // as many elements
+		}, []string{"batch is 6 there and 4 here", "dim is 2 there and 3 here", "the loss at the start is "}},
+		{func(u *setup) { u.names = []string{"means"} }, []string{"it has no tensor \"best.means\"", "it has no tensor \"m.means\"", "it has no tensor \"start.means\"",
+			"it has no tensor \"v.means\"", "it has no tensor \"value.means\"", "the loss at the start is ", `variables is ["x"] there and ["means"] here`}},
+	} {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		first := setup{s: modes(t), x: latents(), loss: near(2, 2)}
+		first.o = customize.Options[float64]{Iterations: 12, Checkpoint: filepath.Join(t.TempDir(), "state"), Resume: true,
+			Observe: func(p customize.Progress) error {
+				if p.Iteration == 7 {
+					cancel()
+				}
+				return nil
+			}}
+		require.ErrorIs(t, optimize(ctx, first), context.Canceled)
+		second := first
+		second.s, second.x, second.o.Observe = modes(t), latents(), nil
+		row.change(&second)
+		err := optimize(context.Background(), second)
+		require.Error(t, err)
+		_, list, ok := strings.Cut(err.Error(), "is of another optimization: ")
+		require.True(t, ok, "%v", err)
+		diff := strings.Split(list, "; ")
+		require.Len(t, diff, len(row.want), list)
+		for i, want := range row.want {
+			require.True(t, strings.HasPrefix(diff[i], want), "%q, not %q", diff[i], want)
+		}
+
+		second = first
+		second.x, second.o.Observe = latents(), nil
+		require.NoError(t, optimize(context.Background(), second), "the checkpoint is as good as before")
+	}
+}
+
+// The strategies agree to rounding, and not to the same bits.
+func TestResumeRefusesAnotherStrategy(t *testing.T) {
+	s, _ := shifted(t)
+	o := customize.Options[float64]{Iterations: 3, Checkpoint: filepath.Join(t.TempDir(), "state"), CheckpointEvery: 2, Resume: true}
+	optimize := func() error {
+		_, err := customize.Latent(context.Background(), s, latents(), near(2, 2), o)
+		return err
+	}
+	require.NoError(t, optimize())
+	o.Strategy = adjoint.Checkpoint{}
+	require.NoError(t, optimize(), "which is the default")
+	o.Strategy = adjoint.Unrolled{}
+	require.ErrorContains(t, optimize(), "strategy is adjoint.Checkpoint there and adjoint.Unrolled here")
+}
+
+// noisy is modes under plans that draw noise.
+func noisy(t *testing.T) customize.Sampler[float64] {
+	t.Helper()
+	s := modes(t)
+	for i, p := range []**ode.Plan{&s.Plan, &s.Replay} {
+		var err error
+		*p, err = ode.EulerMaruyama{}.Plan(ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Grid: ode.UniformTime{}, From: 0.98, To: 0.02, Steps: []int{6, 18}[i]})
+		require.NoError(t, err)
+		require.Positive(t, (*p).Draws())
+	}
+	return s
+}
+
+// still is a rate at which nothing moves, so that losses differ by what is drawn and by nothing else.
+const still = 1e-300
+
+// Latents, and the noise of the plan, are drawn afresh for each iteration of what is optimized over them; what iterates are
+// compared on is always the same, and so is the noise of a latent that is optimized.
+func TestWhatIsDrawnAfresh(t *testing.T) {
+	ctx := context.Background()
+	different := func(curve []float64) int {
+		seen := map[float64]bool{}
+		for _, v := range curve {
+			seen[v] = true
+		}
+		return len(seen)
+	}
+	o := customize.Options[float64]{Iterations: 20, LearningRate: still}
+	fixed := o
+	fixed.Start = func(_ context.Context, _ int, x []float64) error { copy(x, latents()); return nil }
+	for _, row := range []struct {
+		name string
+		s    customize.Sampler[float64]
+		o    customize.Options[float64]
+		want int
+	}{
+		{"latents", modes(t), o, 20},
+		{"noise", noisy(t), fixed, 20},
+		{"neither", modes(t), fixed, 1},
+	} {
+		r, err := customize.Weights(ctx, row.s, []string{"means"}, near(2, 2), row.o)
+		require.NoError(t, err)
+		require.Equal(t, row.want, different(r.Curve), row.name)
+		// Some of twenty batches are luckier than the fixed one, which counts for nothing.
+		if row.want > 1 {
+			require.Less(t, slices.Min(r.Curve), r.Before, row.name)
+		}
+		require.Equal(t, r.Before, r.After, row.name)
+		require.Zero(t, r.Best, row.name)
+	}
+	r, err := customize.Latent(ctx, noisy(t), latents(), near(2, 2), o)
+	require.NoError(t, err)
+	require.Equal(t, 1, different(r.Curve))
+	require.Equal(t, r.Before, r.Curve[0])
+}
+
+// What is replayed is the best iterate, not the last.
+func TestTheBestIterateIsReplayed(t *testing.T) {
+	s := modes(t)
+	steps := 0
+	r, err := customize.Latent(context.Background(), s, latents(), near(1, 0), customize.Options[float64]{Iterations: 8, LearningRate: 0.1,
+		Constrain: func(_ string, x []float64) {
+			if steps++; steps > 5 {
+				for i := range x {
+					x[i] = 3 // far from everything
+				}
+			}
+		}})
+	require.NoError(t, err)
+	require.Equal(t, 5, r.Best)
+	for _, row := range []struct {
+		plan *ode.Plan
+		loss float64
+	}{{s.Plan, r.After}, {s.Replay, r.Replayed}} {
+		x, err := ode.Sample(context.Background(), row.plan, s.Field, r.Values["x"], batch)
+		require.NoError(t, err)
+		want, err := near(1, 0)(adjoint.States[float64]{Outputs: map[string][]float64{"x": x}}, adjoint.States[float64]{Outputs: map[string][]float64{"x": make([]float64, batch*dim)}})
+		require.NoError(t, err)
+		require.Equal(t, want, row.loss)
+	}
+}
+
+// What stands of the gain decides, however small the loss has become under the coarse plan.
+func TestVerdictIsOfTheGain(t *testing.T) {
+	m := exact.Mixture{Weights: []float64{1, 1}, Means: [][]float64{{1, 0}, {-1, 0.5}}, Variances: []float64{.2, .3}}
+	f, err := exact.NewField[float64](m, ode.Flow{}, ode.FlowVelocity)
+	require.NoError(t, err)
+	s := customize.Sampler[float64]{Field: f, Batch: batch, Dim: dim}
+	for i, p := range []**ode.Plan{&s.Plan, &s.Replay} {
+		*p, err = ode.FlowAB{Order: 2}.Plan(ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Steps: []int{5, 15}[i]})
+		require.NoError(t, err)
+	}
+	reference, err := ode.Sample(context.Background(), s.Plan, f, latents(), batch)
+	require.NoError(t, err)
+	start := latents()
+	for i := range start {
+		start[i] += 0.1
+	}
+	for _, iterations := range []int{40, 160} {
+		r, err := customize.Latent(context.Background(), s, start, customize.Stay(reference), customize.Options[float64]{Iterations: iterations, LearningRate: 0.01})
+		require.NoError(t, err)
+		require.Equal(t, customize.Improved, r.Verdict, "%d iterations: %g to %g, replayed %g", iterations, r.Before, r.After, r.Replayed)
+		require.Greater(t, r.Replayed, 1.5*r.After, "the coarse plan can be satisfied better than the fine one")
+	}
 }
