@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"math/rand/v2"
 
 	"github.com/ebb-go/ebb/graph"
-	"github.com/ebb-go/ebb/internal/rng"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
 	"github.com/ebb-go/ebb/train"
@@ -16,11 +16,12 @@ import (
 // A flow learns two classes of points in the plane, around (1, 1) and (−1, −1), and samples them again.
 func Example() {
 	points := &data.Images{N: 1000, Height: 1, Width: 2, Channels: 1, Classes: 2}
+	random := rand.New(rand.NewPCG(1, 2))
+	near := func(centre float64) float32 { return float32(centre + 0.2*random.NormFloat64()) }
 	for i := range points.N {
-		class, x := i%2, make([]float32, 2)
-		rng.Normal(x, 1, 0, uint64(i))
-		centre := float32(1 - 2*class)
-		points.Pixels = append(points.Pixels, centre+0.2*x[0], centre+0.2*x[1])
+		class := i % 2
+		centre := float64(1 - 2*class)
+		points.Pixels = append(points.Pixels, near(centre), near(centre))
 		points.Labels = append(points.Labels, class)
 	}
 
@@ -72,8 +73,10 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	noise := make([]float32, 2*len(labels))
-	rng.Normal(noise, 2, 0, 0)
+	noise, err := ode.Latent(plan, ode.Seed[float32]{Key: 2}, len(labels), 2)
+	if err != nil {
+		log.Fatal(err)
+	}
 	x, err := ode.Sample(context.Background(), plan, field, noise, len(labels))
 	if err != nil {
 		log.Fatal(err)

@@ -98,6 +98,27 @@ func TestImportOrder(t *testing.T) {
 	}
 }
 
+// Examples are documentation: what they import, a reader can import.
+func TestExamplesUseWhatIsPublic(t *testing.T) {
+	seen := 0
+	for _, p := range packages(t) {
+		if here := strings.TrimPrefix(p.ImportPath, module); under(here, "internal") || p.Name == "main" {
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*example*_test.go"))
+		require.NoError(t, err)
+		for _, name := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			require.NoError(t, err)
+			seen++
+			for _, i := range f.Imports {
+				require.NotContains(t, i.Path.Value, "/internal/", "%s imports what only this module can", name)
+			}
+		}
+	}
+	require.Positive(t, seen)
+}
+
 // Every exported name has a doc comment, and every package a doc comment of its own.
 func TestEverythingExportedIsDocumented(t *testing.T) {
 	for _, p := range packages(t) {
