@@ -307,7 +307,7 @@ func (t *Trainer[T]) fillSample(_, i int) {
 		if own := t.storage[k][i*n : (i+1)*n : (i+1)*n]; len(in[k]) != n || &in[k][0] != &own[0] {
 			in[k] = own
 			if err == nil {
-				err = fmt.Errorf("Fill put another slice in the place of input %d; it must write into the one that is there, as copy does", k)
+				err = fmt.Errorf("after Fill input %d is another slice; it must write into the one that it is given, as copy does", k)
 			}
 		}
 	}

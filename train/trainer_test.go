@@ -319,7 +319,7 @@ func fillInPlace[T graph.Float](t *testing.T) {
 		require.NoError(t, err)
 		defer tr.Close()
 		assign = true
-		require.ErrorContains(t, tr.Run(context.Background(), 2), "Fill put another slice in the place of input 1; it must write into the one that is there", name)
+		require.ErrorContains(t, tr.Run(context.Background(), 2), "after Fill input 1 is another slice; it must write into the one that it is given", name)
 		require.Zero(t, tr.Step())
 		assign = false
 		require.NoError(t, tr.Run(context.Background(), 2), "%s: the slices that it is given next are the Trainer's again", name)
