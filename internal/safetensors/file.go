@@ -89,10 +89,10 @@ func newFile(r io.ReaderAt, size int64) (*File, error) {
 	}
 	length := binary.LittleEndian.Uint64(prefix[:])
 	if length > maxHeaderLength {
-		return nil, fmt.Errorf("header length %d exceeds the format's limit of %d bytes", length, maxHeaderLength)
+		return nil, fmt.Errorf("not a safetensors file: header length %d exceeds the format's limit of %d bytes", length, maxHeaderLength)
 	}
 	if length > uint64(size-prefixLength) {
-		return nil, fmt.Errorf("truncated file: header length %d exceeds the %d bytes that follow it", length, size-prefixLength)
+		return nil, fmt.Errorf("truncated, or not a safetensors file: header length %d exceeds the %d bytes that follow it", length, size-prefixLength)
 	}
 	text := make([]byte, length)
 	if err := readAt(r, text, prefixLength); err != nil {

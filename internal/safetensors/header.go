@@ -36,7 +36,7 @@ type header struct {
 // parseHeader reads and checks a header that is followed by dataSize bytes.
 func parseHeader(text []byte, dataSize int64) (header, error) {
 	if len(text) == 0 || text[0] != '{' {
-		return header{}, errors.New("header must begin with '{'")
+		return header{}, errors.New("not a safetensors file: header must begin with '{'")
 	}
 	if !utf8.Valid(text) {
 		return header{}, fmt.Errorf("header is not valid UTF-8 at byte %d", prefixLength+invalidUTF8(text))
