@@ -6,15 +6,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
-// Writable says before the work whether a file can be written after it.
+// Writable says before the work whether a file can be written after it. Its folder is made if need be.
 func Writable(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return fmt.Errorf("%s is a folder; give the name of a file", path)
 	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".writable-*")
-	if inner := new(fs.PathError); errors.As(err, &inner) { // which names the probe
+	var probe *os.File
+	err := os.MkdirAll(filepath.Dir(path), 0o777)
+	if err == nil {
+		probe, err = os.CreateTemp(filepath.Dir(path), ".writable-*")
+	}
+	if inner := new(fs.PathError); errors.As(err, &inner) { // which names the probe or a folder
 		err = inner.Err
 	}
 	if err != nil {
@@ -30,3 +35,14 @@ func Missing(err error, flag string, given bool) error {
 	}
 	return fmt.Errorf("%w (the default of -%s is found from the top folder of ebb; elsewhere give -%s)", err, flag, flag)
 }
+
+// PNG refuses the name of a picture that does not end as those of PNG files do.
+func PNG(flag, path string) error {
+	if strings.EqualFold(filepath.Ext(path), ".png") {
+		return nil
+	}
+	return Usage(fmt.Errorf("-%s is %q; pictures are PNG files, so give a name that ends in .png", flag, path))
+}
+
+// Fashion tells users of a flag that takes Fashion-MNIST what that is and where it comes from.
+const Fashion = "the folder of Fashion-MNIST's four IDX files, train- and t10k-images-idx3-ubyte and -labels-idx1-ubyte, plain or .gz; on Debian .ci/fashion DIR fetches them and prints it"

@@ -13,11 +13,27 @@ func TestWritable(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, Writable(filepath.Join(dir, "a")))
 	require.ErrorContains(t, Writable(dir), "is a folder")
-	missing := filepath.Join(dir, "no", "a")
-	require.EqualError(t, Writable(missing), "cannot write "+missing+": no such file or directory")
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+
+	inside := filepath.Join(dir, "new", "folder", "a")
+	require.NoError(t, Writable(inside))
+	require.NoError(t, os.WriteFile(inside, nil, 0o666))
+	for _, below := range []string{filepath.Join(inside, "b"), filepath.Join(inside, "b", "c")} {
+		require.EqualError(t, Writable(below), "cannot write "+below+": not a directory")
+	}
+}
+
+func TestPNG(t *testing.T) {
+	for _, name := range []string{"a.png", "out/a.PNG"} {
+		require.NoError(t, PNG("out", name))
+	}
+	for _, name := range []string{"", "a", "a.jpg", "a.png.txt", "png"} {
+		err := PNG("out", name)
+		require.ErrorAs(t, err, new(UsageError), name)
+		require.ErrorContains(t, err, "-out is \""+name+"\"; pictures are PNG files")
+	}
 }
 
 func TestMissingNamesTheFlag(t *testing.T) {
