@@ -5,7 +5,7 @@
 //	go run ./examples/quality -evaluations 5 -solver ab2 -shift 1,1.5,2,3
 //	go run ./examples/quality -data fashion/usr/share/datasets/fashion-mnist -samples 10000 -json report.json -sheet sheet.png
 //
-// -data is testdata/digits, or a folder of Fashion-MNIST's four files (data.Fashion says where they come from). A classifier that the network was
+// -data is testdata/digits, or a folder of Fashion-MNIST's four files, which .ci/fashion fetches on Debian (data.Fashion says from where). A classifier that the network was
 // not trained with is the judge. Each line is compared with real images that were held out:
 //
 //	Fréchet   distance between what the judge sees in samples and in all held-out images; 0 is best

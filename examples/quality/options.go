@@ -68,7 +68,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	var evaluations, guidance, shift, solver, interval string
 	f := flag.NewFlagSet("quality", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // what is wrong is said once, by main
-	f.StringVar(&o.data, "data", "testdata/digits", "real images: the folder of the digits, or one of Fashion-MNIST's four IDX files")
+	f.StringVar(&o.data, "data", "testdata/digits", "real images: the folder of the digits, or "+command.Fashion)
 	f.StringVar(&o.model, "model", "", "network, a file of models.Save (default the one that ships for the data, in testdata)")
 	f.StringVar(&o.judge, "judge", "", "classifier that the network was not trained with (default the one that ships for the data, in testdata)")
 	f.StringVar(&evaluations, "evaluations", "4,10,20,50", "evaluations of the network, several with commas between")
@@ -132,6 +132,8 @@ func (o options) check() error {
 		return misuse("-interval has %v; a lower and a higher time are needed, such as 0.2,0.8", o.interval)
 	case o.interval != nil && !slices.ContainsFunc(o.guidance, func(w float64) bool { return w != 1 }):
 		return misuse("-interval has no effect without guidance; add -guidance 2")
+	case o.sheet != "":
+		return command.PNG("sheet", o.sheet)
 	}
 	return nil
 }

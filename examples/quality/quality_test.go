@@ -295,7 +295,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"-shift is for flows", true, []string{"-model", noise, "-shift", "2"}},
 		{"-solver ab2: ", false, []string{"-model", noise, "-solver", "ab2"}},
 		{"digits.csv.gz", false, []string{"-data", "missing/digits.csv.gz"}},
-		{"train-images-idx3-ubyte", false, []string{"-data", empty}},
+		{empty + " is neither the folder of the digits, testdata/digits, nor a folder of four IDX files", false, []string{"-data", empty}},
+		{"which .ci/fashion DIR fetches on Debian", false, []string{"-data", "../../testdata/fashion"}},
 		{"damaged or another one", false, []string{"-data", "main.go"}},
 		{"missing.safetensors", false, []string{"-model", "missing.safetensors"}},
 		{"a flow or a diffusion of images like those of -data, [1 8 8]", false, []string{"-model", large}},
@@ -303,7 +304,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"does not know the 10 classes", false, []string{"-model", plain}},
 		{" tells 3 classes of images of 64 pixels; those of -data are 10", false, []string{"-judge", three}},
 		{"a critic needs", false, []string{"-judge", model}},
-		{"cannot write missing/a.png", false, []string{"-sheet", "missing/a.png"}},
+		{"cannot write main.go/a.png", false, []string{"-sheet", "main.go/a.png"}},
+		{`-sheet is "a.jpg"; pictures are PNG files`, true, []string{"-sheet", "a.jpg"}},
 		{"is a folder", false, []string{"-json", "."}},
 	} {
 		args := append([]string{"-data", digits, "-judge", judge, "-model", model}, row.args...)
@@ -315,4 +317,5 @@ func TestMistakesAreNamed(t *testing.T) {
 	var help bytes.Buffer
 	require.ErrorIs(t, run(context.Background(), []string{"-h"}, &help, io.Discard), flag.ErrHelp)
 	require.Contains(t, help.String(), "-interval")
+	require.Contains(t, help.String(), "or "+command.Fashion)
 }

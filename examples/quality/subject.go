@@ -92,7 +92,9 @@ func (s *subject) openImages() (err error) {
 	default:
 		if s.train, s.held, err = data.Fashion(s.data); err == nil {
 			s.names = data.FashionClasses()
-		} else if s.train, s.held, err = data.IDXFolder(s.data); err != nil {
+		} else if s.train, s.held, err = data.IDXFolder(s.data); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("-data %s is neither the folder of the digits, testdata/digits, nor %s", s.data, command.Fashion)
+		} else if err != nil {
 			return err
 		}
 	}

@@ -103,17 +103,49 @@ func planar(d *data.Images) []float32 {
 	return y
 }
 
-// classify returns the most likely class of each image.
+// A judge is a classifier that samples are shown to.
+type judge struct {
+	net     graph.Model
+	weights *graph.Weights[float32]
+}
+
+// openJudge loads the judge of a report on samples of a flow that is trained on set. What would keep the report from being made is an
+// error now and not after the training.
+func openJudge(path string, set dataset) (*judge, error) {
+	m, w, _, err := models.Load[float32](path)
+	if err != nil {
+		return nil, fmt.Errorf("-judge: %w", err)
+	}
+	d, spec := set.train, m.Spec()
+	at, shape := logits(spec), []int{d.Channels, d.Height, d.Width}
+	switch {
+	case d.Labels == nil:
+		return nil, misuse("-judge needs images with labels, to see whether samples are of the class asked for; leave it out")
+	case set.held.N < 2:
+		return nil, misuse("-judge compares samples with held-out images, and there are %d; give a larger -held", set.held.N)
+	case at < 0:
+		return nil, fmt.Errorf("-judge %s is a %s; a classifier is needed", path, strings.TrimPrefix(fmt.Sprintf("%T", m), "*models."))
+	case !slices.Equal(spec.Inputs[0].Shape, shape):
+		return nil, fmt.Errorf("-judge %s is of images of %v (channels, height, width), those of -data are %v", path, spec.Inputs[0].Shape, shape)
+	case spec.Outputs[at].Len() != d.Classes:
+		return nil, fmt.Errorf("-judge %s tells %d classes, those of -data are %d", path, spec.Outputs[at].Len(), d.Classes)
+	}
+	return &judge{m, w}, nil
+}
+
+// logits is which output of a network is that of a classifier, -1 if none.
+func logits(s graph.Spec) int {
+	return slices.IndexFunc(s.Outputs, func(p graph.Port) bool { return p.Name == models.Logits })
+}
+
+// classify returns the class of each image that a classifier finds most likely.
 func classify(m graph.Model, w *graph.Weights[float32], x []float32, n int) ([]int, error) {
 	cell, err := graph.NewCell(m, w)
 	if err != nil {
 		return nil, err
 	}
 	defer cell.Close()
-	at := slices.IndexFunc(m.Spec().Outputs, func(p graph.Port) bool { return p.Name == models.Logits })
-	if at < 0 || len(m.Spec().Inputs) != 1 {
-		return nil, fmt.Errorf("train: a classifier with an output %q is needed", models.Logits)
-	}
+	at := logits(m.Spec())
 	classes := m.Spec().Outputs[at].Len()
 	outputs := make([][]float32, at+1)
 	outputs[at] = make([]float32, n*classes)
@@ -162,12 +194,9 @@ func (r report) String() string {
 	return b.String()
 }
 
-// assess draws n samples, their classes in the shares of the training images, and measures them.
-func assess(ctx context.Context, m graph.Model, w *graph.Weights[float32], judge graph.Model, judgeWeights *graph.Weights[float32], set dataset, n int, seed uint64) (report, error) {
+// assess draws n samples, their classes in the shares of the training images, and measures them by a judge of [openJudge].
+func assess(ctx context.Context, m graph.Model, w *graph.Weights[float32], j *judge, set dataset, n int, seed uint64) (report, error) {
 	r := report{samples: n}
-	if set.train.Labels == nil || set.held.N < 2 {
-		return r, fmt.Errorf("train: -judge needs labels and held-out images")
-	}
 	labels := make([]int, n)
 	for i := range labels {
 		labels[i] = set.train.Labels[i%set.train.N]
@@ -176,7 +205,7 @@ func assess(ctx context.Context, m graph.Model, w *graph.Weights[float32], judge
 	if err != nil {
 		return r, err
 	}
-	seen, err := classify(judge, judgeWeights, x, n)
+	seen, err := classify(j.net, j.weights, x, n)
 	if err != nil {
 		return r, err
 	}

@@ -6,8 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/train/data"
 )
 
@@ -60,7 +63,7 @@ func (o options) random(all *data.Images) (data.Parts, error) {
 		held = all.N / 5
 	}
 	if held >= all.N {
-		return data.Parts{}, fmt.Errorf("train: -held is %d of %d images; some must be left to train on", held, all.N)
+		return data.Parts{}, misuse("-held is %d of %d images; some must be left to train on", held, all.N)
 	}
 	return all.Partition(o.seed, held)
 }
@@ -68,54 +71,91 @@ func (o options) random(all *data.Images) (data.Parts, error) {
 func read(o options, out io.Writer) (source, error) {
 	info, err := os.Stat(o.data)
 	if err != nil {
-		return source{}, fmt.Errorf("train: -data: %w", err)
+		return source{}, fmt.Errorf("-data: %w", err)
 	}
 	var height, width int
 	if o.size != "" {
 		if n, err := fmt.Sscanf(o.size, "%dx%d", &height, &width); n != 2 || err != nil || height < 1 || width < 1 || fmt.Sprintf("%dx%d", height, width) != o.size {
-			return source{}, fmt.Errorf("train: -size is %q; height and width are written as 8x8", o.size)
+			return source{}, misuse("-size is %q; height and width are written as 8x8", o.size)
 		}
 	}
 	csv := strings.HasSuffix(strings.TrimSuffix(o.data, ".gz"), ".csv")
 	if o.labels != "" && (csv || info.IsDir()) {
-		return source{}, errors.New("train: -labels is for IDX files alone; CSV files have labels in their lines, folders in their names")
+		return source{}, misuse("-labels is for IDX files alone; CSV files have labels in their lines, folders in their names")
 	}
-	if info.IsDir() {
+	switch {
+	case info.IsDir():
 		from, err := readMNIST(o, out)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return from, err
 		}
-		m, fit, err := data.PNGFolder(o.data, data.FitOptions{Height: height, Width: width})
-		if err == nil {
-			fmt.Fprintln(out, fit)
+		return readPictures(o, height, width, out)
+	case csv:
+		return readCSV(o, height, width)
+	}
+	if err := o.refuse("an IDX file", "size", "white"); err != nil {
+		return source{}, err
+	}
+	m, err := data.IDXFiles(o.data, o.labels)
+	return source{images: m, cut: o.random}, err
+}
+
+// readPictures reads a folder of PNG files.
+func readPictures(o options, height, width int, out io.Writer) (source, error) {
+	if err := o.refuse("PNG files", "white"); err != nil {
+		return source{}, err
+	}
+	m, fit, err := data.PNGFolder(o.data, data.FitOptions{Height: height, Width: width})
+	switch {
+	case err == nil:
+		fmt.Fprintln(out, fit)
+	case !hasPictures(o.data):
+		err = fmt.Errorf("-data %s has no PNG files, nor is it %s", o.data, command.Fashion)
+	}
+	return source{images: m, cut: o.random}, err
+}
+
+// hasPictures says whether a folder, or one in it, has PNG files.
+func hasPictures(dir string) bool {
+	for _, pattern := range []string{"*", "*/*"} {
+		names, _ := fs.Glob(os.DirFS(dir), pattern)
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(path.Ext(name), ".png") }) {
+			return true
 		}
-		return source{images: m, cut: o.random}, err
 	}
-	if !csv {
-		m, err := data.IDXFiles(o.data, o.labels)
-		return source{images: m, cut: o.random}, err
+	return false
+}
+
+// readCSV reads the digits, or another file, of images of the given size.
+func readCSV(o options, height, width int) (source, error) {
+	m, err := data.Digits(o.data)
+	if err == nil {
+		return source{images: m, cut: data.DigitsParts}, o.refuse("the UCI digits, which are 8×8 and have their fixed 360 held out", "size", "white", "held")
 	}
-	if m, err := data.Digits(o.data); err == nil {
-		return source{images: m, cut: data.DigitsParts}, nil
-	} else if o.size == "" {
-		return source{}, fmt.Errorf("train: -size is missing: a CSV file does not tell height and width; and it is not the UCI digits: %w", err)
+	if o.size == "" {
+		return source{}, misuse("-size is missing: a CSV file does not tell height and width; and it is not the UCI digits: %w", err)
 	}
-	m, err := data.CSVFile(o.data, height, width, o.white)
+	m, err = data.CSVFile(o.data, height, width, o.white)
 	return source{images: m, cut: o.random}, err
 }
 
 // readMNIST reads a folder of four IDX files, whose test images are those held out.
 func readMNIST(o options, out io.Writer) (source, error) {
+	fashion := true
 	train, test, err := data.Fashion(o.data)
-	if err == nil {
-		fmt.Fprintln(out, "Fashion-MNIST, by the sums of its files")
-		return source{train, test, data.FashionParts}, nil
+	if err != nil {
+		fashion = false
+		train, test, err = data.IDXFolder(o.data)
 	}
-	if train, test, err = data.IDXFolder(o.data); err != nil {
+	if err == nil {
+		err = o.refuse("a folder of IDX files, whose test images are held out", "size", "white", "held")
+	}
+	if err != nil {
 		return source{}, err
 	}
-	if o.held != 0 {
-		return source{}, fmt.Errorf("train: -held is %d, and %s has test images of its own: they are held out", o.held, o.data)
+	if fashion {
+		fmt.Fprintln(out, "Fashion-MNIST, by the sums of its files")
+		return source{train, test, data.FashionParts}, nil
 	}
 	return source{train, test, func(m *data.Images) (data.Parts, error) { return m.Partition(o.seed, 0) }}, nil
 }

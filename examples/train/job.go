@@ -30,6 +30,7 @@ type job struct {
 	options
 	set      dataset
 	net      graph.Model
+	judge    *judge // nil if samples are not to be judged
 	trainer  *train.Trainer[float32]
 	curve    []point
 	out      io.Writer
@@ -64,7 +65,11 @@ func network(o options, set dataset) (graph.Model, *train.Task, error) {
 	}
 	c.Patch, c.Hidden, c.Depth, c.TimeFeatures = cmp.Or(o.patch, c.Patch), cmp.Or(o.width, c.Hidden), cmp.Or(o.depth, c.Depth), cmp.Or(o.features, c.TimeFeatures)
 	objective := train.Diffusion{Augment: augment}
-	if d.Labels != nil {
+	if d.Labels == nil {
+		if err := o.refuse("images without labels", "dropout"); err != nil {
+			return nil, nil, err
+		}
+	} else {
 		c.Classes, c.Condition, objective.Dropout = d.Classes, c.Hidden, o.dropout
 	}
 	m, err := models.NewDiT(c)
@@ -82,12 +87,9 @@ func network(o options, set dataset) (graph.Model, *train.Task, error) {
 // classifier makes classifier a or b: of patches for small images, else of convolutions, so that a garment may be where it
 // likes. The two differ in shape.
 func classifier(o options, d *data.Images) (graph.Model, error) {
-	if o.features != 0 {
-		return nil, fmt.Errorf("train: -features is %d, and a classifier has no time; leave it out", o.features)
-	}
 	if large(d) {
-		if o.depth != 0 || o.patch != 0 {
-			return nil, fmt.Errorf("train: -depth %d and -patch %d have no effect on the classifier of images of %d×%d; leave them out", o.depth, o.patch, d.Height, d.Width)
+		if err := o.refuse(fmt.Sprintf("the classifier of images of %d×%d, which is of convolutions", d.Height, d.Width), "depth", "patch"); err != nil {
+			return nil, err
 		}
 		c := models.ConvNetConfig{Channels: d.Channels, Height: d.Height, Width: d.Width, Stages: []int{24, 48}, Features: 96, Norm: true, Classes: d.Classes}
 		if o.classifier == "b" {
@@ -104,12 +106,12 @@ func classifier(o options, d *data.Images) (graph.Model, error) {
 	return models.NewClassifier(c)
 }
 
-func newJob(o options, set dataset, m graph.Model, task *train.Task, out io.Writer) (*job, error) {
+func newJob(o options, set dataset, m graph.Model, task *train.Task, judge *judge, out io.Writer) (*job, error) {
 	w, err := graph.NewWeights[float32](m.Spec().Weights, o.seed)
 	if err != nil {
 		return nil, err
 	}
-	j := &job{options: o, set: set, net: m, out: out}
+	j := &job{options: o, set: set, net: m, judge: judge, out: out}
 	j.trainer, err = train.New(task, w, train.Config{
 		Steps: o.steps, Batch: o.batch, Seed: o.seed,
 		Optimizer:  train.AdamW{Rate: o.rate, Warmup: min(200, o.steps/10), Floor: 0.05, Decay: o.decay, Clip: 1, Average: o.average},
@@ -129,14 +131,14 @@ func (j *job) resume() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("train: %w", err)
+		return fmt.Errorf("%w", err)
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var p point
 		if _, err := fmt.Sscanf(lines.Text(), "%d,%g", &p.step, &p.loss); err != nil {
-			return fmt.Errorf("train: %s: %q is not step,loss; delete the file to go on without the curve so far", f.Name(), lines.Text())
+			return fmt.Errorf("%s: %q is not step,loss; delete the file to go on without the curve so far", f.Name(), lines.Text())
 		}
 		if p.step <= j.trainer.Step() {
 			j.curve = append(j.curve, p)
@@ -185,7 +187,7 @@ func (j *job) saveCurve() error {
 		fmt.Fprintf(&b, "%d,%g\n", p.step, p.loss)
 	}
 	if err := os.WriteFile(j.file(curveFile), []byte(b.String()), 0o666); err != nil {
-		return fmt.Errorf("train: %w", err)
+		return fmt.Errorf("%w", err)
 	}
 	return nil
 }
@@ -250,14 +252,10 @@ func (j *job) finish(ctx context.Context) error {
 		fmt.Fprintf(j.out, "right on %.1f %% of %d held-out images\n", 100*share, j.set.held.N)
 		return nil
 	}
-	if j.judge == "" {
+	if j.judge == nil {
 		return nil
 	}
-	judge, judgeWeights, _, err := models.Load[float32](j.judge)
-	if err != nil {
-		return err
-	}
-	r, err := assess(ctx, j.net, w, judge, judgeWeights, j.set, 2000, j.seed)
+	r, err := assess(ctx, j.net, w, j.judge, j.set, 2000, j.seed)
 	if err != nil {
 		return err
 	}

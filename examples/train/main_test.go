@@ -9,6 +9,7 @@ import (
 	"image/png"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
 )
 
@@ -77,8 +79,6 @@ func TestInterruptAndResume(t *testing.T) {
 	err := run(ctx, small(torn), stopper{io.Discard, cancel})
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "stopped after 1 of 12 steps")
-	require.ErrorContains(t, err, "go on with: train -data")
-	require.True(t, strings.HasSuffix(err.Error(), "-resume"))
 	require.NoFileExists(t, filepath.Join(torn, modelFile))
 
 	require.ErrorContains(t, run(context.Background(), small(torn, "-resume", "-seed", "2"), io.Discard), `seed is "1" there and "2" here`)
@@ -87,6 +87,29 @@ func TestInterruptAndResume(t *testing.T) {
 	require.Contains(t, out.String(), "going on after step 1")
 	for _, name := range []string{modelFile, checkpointFile, curveFile, "loss.png", "samples.png"} {
 		require.True(t, content(t, whole, name) == content(t, torn, name), name)
+	}
+}
+
+// A child that is interrupted says how to go on, unless it cannot; if it was resumed it is not told so twice, and a folder of that name
+// is not the flag.
+func TestWhatAnInterruptSays(t *testing.T) {
+	if os.Getenv("EBB_TRAIN") != "" {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		command.Main("train", "", func(context.Context) error { return run(ctx, strings.Fields(os.Getenv("EBB_TRAIN")), io.Discard) })
+		return
+	}
+	files := fashionFiles(t, 8, 12, 4)
+	dir := t.TempDir()
+	for _, more := range []string{"", " --resume"} {
+		child := exec.Command(os.Args[0], "-test.run=^TestWhatAnInterruptSays$")
+		child.Dir = dir
+		child.Env = append(os.Environ(), "EBB_TRAIN=-data "+files+" -width 8 -depth 1 -out resume"+more)
+		said, err := child.CombinedOutput()
+		require.Equal(t, 130, child.ProcessState.ExitCode(), "%v: %s", err, said)
+		require.Contains(t, string(said), "train: interrupted; go on with\n\n\t")
+		require.Contains(t, string(said), " -data "+files+" -width 8 -depth 1 -out resume -", "the arguments")
+		require.Equal(t, 1, strings.Count(string(said), "-resume"), "%s", said)
 	}
 }
 
@@ -141,10 +164,33 @@ func TestErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file.csv")
 	require.NoError(t, os.WriteFile(file, []byte("1,2,3\n"), 0o666))
+	idx := fashionFiles(t, 8, 12, 4)
+	plain := []string{"-data", filepath.Join(idx, "train-images-idx3-ubyte"), "-out", dir}
+	folder := t.TempDir()
 	rows := []struct {
 		want string
 		args []string
 	}{
+		{"-size has no effect on the UCI digits", small(dir, "-size", "9x9")},
+		{"-size has no effect on the UCI digits", small(dir, "-size", "8x8")},
+		{"-white has no effect on the UCI digits", small(dir, "-white", "16")},
+		{"-held has no effect on the UCI digits", small(dir, "-held", "99999")},
+		{"-size has no effect on an IDX file", append(plain, "-size", "8x8")},
+		{"-white has no effect on an IDX file", append(plain, "-white", "5")},
+		{"-held is 12 of 12 images", append(plain, "-held", "12")},
+		{"-white has no effect on PNG files", []string{"-data", folder, "-out", dir, "-white", "5"}},
+		{folder + " has no PNG files, nor is it a folder of four IDX files", []string{"-data", folder, "-out", dir}},
+		{"which .ci/fashion DIR fetches on Debian", []string{"-data", "../../testdata/fashion", "-out", dir}},
+		{"-dropout has no effect on images without labels", append(plain, "-dropout", "0.1")},
+		{"-share has no effect without -shift", small(dir, "-share", "0.5")},
+		{"-dropout has no effect on a classifier", small(dir, "-classifier", "a", "-dropout", "0.1")},
+		{"-heads has no effect on a classifier", small(dir, "-classifier", "a")},
+		{"-features has no effect on a classifier", append(plain, "-classifier", "a", "-features", "8")},
+		{"flow.safetensors is a DiT; a classifier is needed", small(dir, "-judge", digits+"flow.safetensors")},
+		{"is of images of [1 28 28] (channels, height, width), those of -data are [1 8 8]", small(dir, "-judge", "../../testdata/fashion/classifier-b.safetensors")},
+		{"tells 10 classes, those of -data are 2", []string{"-data", idx, "-out", dir, "-judge", digits + "classifier-b.safetensors"}},
+		{"-judge compares samples with held-out images, and there are 1", append(plain, "-labels", filepath.Join(idx, "train-labels-idx1-ubyte"), "-held", "1", "-judge", digits+"classifier-b.safetensors")},
+		{"-judge needs images with labels", append(plain, "-judge", digits+"classifier-b.safetensors")},
 		{"-data is missing", []string{"-out", dir}},
 		{"-out is missing", []string{"-data", file}},
 		{"flag provided but not defined: -size8", []string{"-size8"}},
@@ -157,7 +203,7 @@ func TestErrors(t *testing.T) {
 		{"data: " + file, []string{"-data", file, "-out", dir, "-size", "2x2"}},
 		{"-labels is for IDX files", []string{"-data", file, "-out", dir, "-size", "1x2", "-labels", file}},
 		{"no.safetensors", small(dir, "-judge", filepath.Join(dir, "no.safetensors"))},
-		{"-judge is for flows", small(dir, "-judge", "x", "-classifier", "a")},
+		{"-judge has no effect on a classifier", small(dir, "-judge", "x", "-classifier", "a")},
 		{"-resume: " + dir + " has no checkpoint.safetensors", small(dir, "-resume")},
 		{`-classifier is "c"`, small(dir, "-classifier", "c")},
 		{`-dtype is "f8"`, small(dir, "-dtype", "f8")},
@@ -178,7 +224,7 @@ func TestErrors(t *testing.T) {
 		{"-dropout is 2", small(dir, "-dropout", "2")},
 		{"-share is -1", small(dir, "-share", "-1")},
 		{"-noise is +Inf", small(dir, "-noise", "+Inf")},
-		{"-steps is -1; it must be at least 1\ntrain: -batch is -2", small(dir, "-steps", "-1", "-batch", "-2")},
+		{"-steps is -1; it must be at least 1\n-batch is -2", small(dir, "-steps", "-1", "-batch", "-2")},
 		{"Patch is 3, which does not divide", small(dir, "-patch", "3")},
 		{"not a multiple of Heads", small(dir, "-heads", "3")},
 		{"Shift is 8", small(dir, "-shift", "8")},
@@ -193,6 +239,12 @@ func TestErrors(t *testing.T) {
 	for _, row := range rows {
 		require.ErrorContains(t, run(context.Background(), row.args, io.Discard), row.want)
 	}
+	for _, args := range [][]string{{"-size8"}, {"more"}, {"-steps", "0"}, small(dir, "-held", "3"), append(plain, "-held", "12"), {"-data", file, "-out", dir}} {
+		require.ErrorAs(t, run(context.Background(), args, io.Discard), new(command.UsageError), args)
+	}
+	for _, args := range [][]string{small(dir, "-resume"), {"-data", "/no/such", "-out", dir}} {
+		require.False(t, errors.As(run(context.Background(), args, io.Discard), new(command.UsageError)), args)
+	}
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 1, "nothing is written by a run that cannot begin")
@@ -200,6 +252,7 @@ func TestErrors(t *testing.T) {
 	var out bytes.Buffer
 	require.True(t, errors.Is(run(context.Background(), []string{"-help"}, &out), flag.ErrHelp))
 	require.Contains(t, out.String(), "-classifier")
+	require.Contains(t, out.String(), "or "+command.Fashion)
 }
 
 // fashionFiles writes a folder as MNIST comes in: noisy images, brighter at the top in class 1.
@@ -246,9 +299,15 @@ func TestFolderOfIDXFiles(t *testing.T) {
 		t.Helper()
 		require.ErrorContains(t, run(context.Background(), append([]string{"-data", files, "-out", t.TempDir()}, args...), io.Discard), want)
 	}
-	bad("-held is 3, and", "-held", "3")
-	bad("-depth 2 and -patch 0", "-classifier", "a", "-depth", "2")
-	bad("-features is 8, and", "-classifier", "a", "-features", "8")
+	for _, name := range []string{"held", "white"} {
+		bad("-"+name+" has no effect on a folder of IDX files", "-"+name, "3")
+	}
+	bad("-size has no effect on a folder of IDX files", "-size", "20x20")
+	for _, name := range []string{"depth", "patch"} {
+		bad("-"+name+" has no effect on the classifier of images of 20×20", "-classifier", "a", "-"+name, "2")
+	}
+	bad("not a safetensors file", "-judge", filepath.Join(judge, curveFile))
+	bad("is of images of [1 8 8] (channels, height, width), those of -data are [1 20 20]", "-judge", digits+"classifier-b.safetensors")
 	require.NoError(t, os.Remove(filepath.Join(files, "t10k-images-idx3-ubyte")))
 	bad("t10k-images-idx3-ubyte[.gz] is missing; a folder of IDX files has")
 }

@@ -39,8 +39,8 @@ func Stopped(err error, state string) error {
 }
 
 // Main runs a program with a context that ends at the first interrupt, and exits: with 0, also after help; with 130 when
-// interrupted, saying so and in what state that leaves things, unless the error is one of [Stopped], which knows better; with 2
-// after a [UsageError], else with 1. A second interrupt does not wait.
+// interrupted, saying so and in what state that leaves things, unless the error is one of [Stopped], which knows better, and what
+// else went wrong; with 2 after a [UsageError], else with 1. A second interrupt does not wait.
 func Main(name, interrupted string, run func(ctx context.Context) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -60,6 +60,9 @@ func report(w io.Writer, name, interrupted string, err error) int {
 			interrupted = s.state
 		}
 		fmt.Fprintf(w, "%s: interrupted%s\n", name, interrupted)
+		for _, other := range besides(err) {
+			fmt.Fprintf(w, "%s: %v\n", name, other)
+		}
 		return 130
 	}
 	fmt.Fprintf(w, "%s: %v\n", name, err)
@@ -68,4 +71,20 @@ func report(w io.Writer, name, interrupted string, err error) int {
 		return 2
 	}
 	return 1
+}
+
+// besides are the errors that are joined to that of an interrupt.
+func besides(err error) (others []error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return []error{err}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			others = append(others, besides(inner)...)
+		}
+	case interface{ Unwrap() error }:
+		return besides(e.Unwrap())
+	}
+	return others
 }

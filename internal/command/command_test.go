@@ -23,6 +23,8 @@ func TestReport(t *testing.T) {
 		{fmt.Errorf("step 3: %w", Stopped(context.Canceled, "; 2 are in out")), 130, "x: interrupted; 2 are in out\n"},
 		{Stopped(errors.New("no such file"), "; 2 are in out"), 1, "x: no such file\n"},
 		{Stopped(nil, "; 2 are in out"), 0, ""},
+		{errors.Join(fmt.Errorf("step 3: %w", errors.Join(context.Canceled, errors.New("disk full"))), nil, errors.New("no curve")), 130,
+			"x: interrupted; nothing was written\nx: disk full\nx: no curve\n"},
 		{fmt.Errorf("flags: %w", Usage(errors.New("-n is 0"))), 2, "x: flags: -n is 0\n-h lists the flags\n"},
 		{Usage(flag.ErrHelp), 0, ""},
 		{errors.New("no such file"), 1, "x: no such file\n"},

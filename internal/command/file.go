@@ -44,5 +44,5 @@ func PNG(flag, path string) error {
 	return Usage(fmt.Errorf("-%s is %q; pictures are PNG files, so give a name that ends in .png", flag, path))
 }
 
-// Fashion tells users of a flag that takes Fashion-MNIST what that is and where it comes from.
-const Fashion = "the folder of Fashion-MNIST's four IDX files, train- and t10k-images-idx3-ubyte and -labels-idx1-ubyte, plain or .gz; on Debian .ci/fashion DIR fetches them and prints it"
+// Fashion tells users of a flag that takes such a folder what it is, and how to get one.
+const Fashion = "a folder of four IDX files (train-images-idx3-ubyte and so on), such as that of Fashion-MNIST, which .ci/fashion DIR fetches on Debian and prints"
