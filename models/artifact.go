@@ -89,8 +89,11 @@ func weightNamed(spec graph.Spec, name string) (graph.Weight, error) {
 	return spec.Weights[i], nil
 }
 
+// ErrOtherNetwork is why [LoadArtifact] refuses a file of another network than the one given.
+var ErrOtherNetwork = errors.New("it is for another network")
+
 // LoadArtifact reads an artifact of a network, and the metadata given to [SaveArtifact]. A file of another network is an
-// error that lists every tensor that does not fit, before any is read.
+// [ErrOtherNetwork] that names the first tensor that does not fit and says how many do not, before any is read.
 func LoadArtifact[T graph.Float](path string, spec graph.Spec) (Artifact[T], map[string]string, error) {
 	var a Artifact[T]
 	fail := func(err error) (Artifact[T], map[string]string, error) {
@@ -117,8 +120,11 @@ func LoadArtifact[T graph.Float](path string, spec graph.Spec) (Artifact[T], map
 			diff = append(diff, err.Error())
 		}
 	}
-	if len(diff) > 0 {
-		return fail(fmt.Errorf("it does not fit the network: %s", strings.Join(diff, "; ")))
+	switch n := len(diff); {
+	case n == 1:
+		return fail(fmt.Errorf("%w: %s", ErrOtherNetwork, diff[0]))
+	case n > 1:
+		return fail(fmt.Errorf("%w: %s; %d tensors do not fit", ErrOtherNetwork, diff[0], n))
 	}
 	for _, name := range f.Names() {
 		info, _ := f.Info(name)
@@ -148,7 +154,7 @@ func fits(spec graph.Spec, name string, shape []int) error {
 	if name != latent && name != graph.Condition {
 		w, err := weightNamed(spec, name)
 		if err == nil && !slices.Equal(w.Shape, shape) {
-			err = fmt.Errorf("%q is %v, the weight %v", name, shape, w.Shape)
+			err = fmt.Errorf("%q is %v there and %v here", name, shape, w.Shape)
 		}
 		return err
 	}

@@ -71,16 +71,21 @@ func TestArtifactErrors(t *testing.T) {
 		{Name: "out.bias", Dtype: graph.F32, Shape: []int{4}, Float32: make([]float32, 4)},
 		{Name: "nothing", Dtype: graph.F32, Shape: []int{4}, Float32: make([]float32, 4)},
 	}
-	for version, want := range map[string][]string{
-		"1": {`"latent" is [4], samples of [2 4 6] are needed`, `"condition" is [1 4], samples of [5]`, `"out.bias" is [4], the weight [8]`, `no weight "nothing"`},
-		"2": {`ebb.artifact is "2"`},
-		"":  {`no "ebb.artifact"`},
+	for i, want := range []string{`"latent" is [4], samples of [2 4 6] are needed`, `"condition" is [1 4], samples of [5]`, `"out.bias" is [4] there and [8] here`, `no weight "nothing"`} {
+		require.NoError(t, safetensors.WriteFile(path, map[string]string{"ebb.artifact": "1"}, tensors[i:i+1]))
+		_, _, err = LoadArtifact[float32](path, spec)
+		require.ErrorIs(t, err, ErrOtherNetwork)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "do not fit")
+	}
+	for version, want := range map[string]string{
+		"1": `it is for another network: "condition" is [1 4], samples of [5] are needed; 4 tensors do not fit`,
+		"2": `ebb.artifact is "2"`,
+		"":  `no "ebb.artifact"`,
 	} {
 		require.NoError(t, safetensors.WriteFile(path, map[string]string{"ebb.artifact": version}, tensors))
 		_, _, err = LoadArtifact[float32](path, spec)
-		for _, w := range want {
-			require.ErrorContains(t, err, w)
-		}
+		require.ErrorContains(t, err, want)
 	}
 	_, _, err = LoadArtifact[float32](path, smallDiT(t, 0).Spec())
 	require.Error(t, err)
