@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/internal/command"
-	"github.com/ebb-go/ebb/ode"
 )
 
 // options are the flags, checked as far as they can be without a network.
@@ -30,38 +30,6 @@ type options struct {
 
 func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(format, v...)) }
 
-// solvers are the names of -solver.
-var solvers = []struct {
-	name   string
-	solver ode.Solver
-}{
-	{"euler", ode.RK{Tableau: ode.Euler()}},
-	{"midpoint", ode.RK{Tableau: ode.MidpointRule()}},
-	{"heun", ode.RK{}},
-	{"kutta", ode.RK{Tableau: ode.Kutta()}},
-	{"rk4", ode.RK{Tableau: ode.RK4()}},
-	{"ab2", ode.FlowAB{Order: 2}},
-	{"ab3", ode.FlowAB{Order: 3}},
-	{"ab4", ode.FlowAB{Order: 4}},
-	{"ddim", ode.DDIM{}},
-	{"dpmpp", ode.DPMpp{}},
-	{"dpmpp3", ode.DPMpp{Order: 3}},
-	{"unipc", ode.UniPC{}},
-	{"unipc3", ode.UniPC{Order: 3}},
-	{"deis", ode.DEIS{}},
-}
-
-func solverNamed(name string) (ode.Solver, error) {
-	var names []string
-	for _, s := range solvers {
-		if s.name == name {
-			return s.solver, nil
-		}
-		names = append(names, s.name)
-	}
-	return nil, misuse("-solver %s is not known; use some of %s", name, strings.Join(names, ", "))
-}
-
 // parse reads the command line. Help goes to help.
 func parse(args []string, help io.Writer) (options, error) {
 	o := options{set: map[string]bool{}}
@@ -73,7 +41,7 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&o.judge, "judge", "", "classifier that the network was not trained with (default the one that ships for the data, in testdata)")
 	f.StringVar(&evaluations, "evaluations", "4,10,20,50", "evaluations of the network, several with commas between")
 	f.StringVar(&guidance, "guidance", "1,2,3", "scales w of u + w(c-u): 1 is none, more exaggerates the class")
-	f.StringVar(&solver, "solver", "midpoint", "euler, midpoint, heun, kutta, rk4, ab2, ab3, ab4, ddim, dpmpp, dpmpp3, unipc, unipc3 or deis; several with commas between")
+	f.StringVar(&solver, "solver", "midpoint", strings.Join(solvers.Names(), ", ")+"; several with commas between")
 	f.StringVar(&shift, "shift", "1", "shifts of a flow's knots, uniform in t: above 1 more of them lie in noise")
 	f.StringVar(&interval, "interval", "", "guide at times from LO to HI only, written LO,HI; noise is at 1")
 	f.IntVar(&o.samples, "samples", 2000, "samples for each line of the table, of classes as in the held-out images")
@@ -97,8 +65,8 @@ func parse(args []string, help io.Writer) (options, error) {
 	o.solvers = strings.Split(solver, ",")
 	for i, name := range o.solvers {
 		o.solvers[i] = strings.TrimSpace(name)
-		if _, err := solverNamed(o.solvers[i]); err != nil {
-			return o, err
+		if _, err := solvers.Named(o.solvers[i]); err != nil {
+			return o, command.Usage(err)
 		}
 	}
 	real := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
@@ -135,10 +136,7 @@ func TestMeasuresFollowTheFlags(t *testing.T) {
 }
 
 func TestSolversMakeTheEvaluationsAskedFor(t *testing.T) {
-	var names []string
-	for _, s := range solvers {
-		names = append(names, s.name)
-	}
+	names := solvers.Names()
 	_, r := measured(t, "-model", flow(t, nil), "-samples", "10", "-evaluations", "12", "-guidance", "1", "-solver", strings.Join(names, ","))
 	seen := map[float64]string{}
 	for i, l := range r.Samples {
@@ -285,7 +283,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{`-evaluations 0: "0" is none`, true, []string{"-evaluations", "0"}},
 		{`-guidance NaN: "NaN" is none; give numbers finite`, true, []string{"-guidance", "NaN"}},
 		{`-shift 0: "0" is none; give numbers from 0.01 to 100`, true, []string{"-shift", "0"}},
-		{"-solver magic is not known; use some of euler, midpoint", true, []string{"-solver", "ab2,magic"}},
+		{"-solver magic is not known; known are euler, midpoint", true, []string{"-solver", "ab2,magic"}},
 		{"-samples is 9; 10 to 10000", true, []string{"-samples", "9"}},
 		{"-interval has [0.5]", true, []string{"-interval", "0.5"}},
 		{"-interval has [0.5 0.2]", true, []string{"-interval", "0.5,0.2"}},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/internal/command"
 )
 
@@ -44,7 +45,7 @@ func (s shipped) real(name string) line {
 
 func (s shipped) samples(solver string, shift, guidance float64, evaluations int) line {
 	s.Helper()
-	of, err := solverNamed(solver)
+	of, err := solvers.Named(solver)
 	require.NoError(s, err)
 	plan, err := s.subject.plan(solver, of, shift, evaluations)
 	require.NoError(s, err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
@@ -160,7 +161,7 @@ func (t setting) work() int {
 // settings are all combinations that the flags ask for.
 func (s *subject) settings() (all []setting, err error) {
 	for _, name := range s.solvers {
-		solver, err := solverNamed(name)
+		solver, err := solvers.Named(name)
 		if err != nil {
 			return nil, err
 		}

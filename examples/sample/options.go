@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/internal/command"
-	"github.com/ebb-go/ebb/ode"
 )
 
 // options are the flags, checked as far as they can be without a network.
@@ -26,32 +26,6 @@ type options struct {
 
 func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(format, v...)) }
 
-// solvers are the names of -solver.
-var solvers = []struct {
-	name   string
-	solver ode.Solver
-}{
-	{"ddim", ode.DDIM{}},
-	{"dpmpp", ode.DPMpp{}},
-	{"dpmpp3", ode.DPMpp{Order: 3}},
-	{"unipc", ode.UniPC{}},
-	{"euler", ode.RK{Tableau: ode.Euler()}},
-	{"heun", ode.RK{}},
-	{"midpoint", ode.RK{Tableau: ode.MidpointRule()}},
-	{"rk4", ode.RK{Tableau: ode.RK4()}},
-}
-
-func solverNamed(name string) (ode.Solver, error) {
-	var names []string
-	for _, s := range solvers {
-		if s.name == name {
-			return s.solver, nil
-		}
-		names = append(names, s.name)
-	}
-	return nil, misuse("-solver %s is not known; use one of %s", name, strings.Join(names, ", "))
-}
-
 // parse reads the command line. Help goes to help.
 func parse(args []string, help io.Writer) (options, error) {
 	o := options{set: map[string]bool{}}
@@ -59,14 +33,14 @@ func parse(args []string, help io.Writer) (options, error) {
 	f := flag.NewFlagSet("sample", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	f.StringVar(&o.model, "model", "testdata/digits/flow.safetensors", "network, a file of models.Save")
-	f.StringVar(&class, "class", "all", "class to draw, several with commas between, or all")
+	f.StringVar(&class, "class", "all", "class to draw, several with commas between, or all; a row each")
 	f.IntVar(&o.n, "n", 8, "images of each class")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the noise that sampling starts from")
 	f.IntVar(&o.steps, "steps", 20, "steps of the solver")
-	f.StringVar(&o.solver, "solver", "dpmpp", "ddim, dpmpp, dpmpp3, unipc (one evaluation a step), euler, heun, midpoint or rk4")
+	f.StringVar(&o.solver, "solver", "", strings.Join(solvers.Names(), ", ")+" (default for a flow ab2, and ab3 from 9 steps on; else dpmpp)")
 	f.Float64Var(&o.guidance, "guidance", 1, "scale w of u + w(c-u): 1 is none, more exaggerates the class")
-	f.StringVar(&o.out, "out", "sheet.png", "picture to write")
-	f.StringVar(&o.latent, "latent", "", "start from the latents of this file instead of noise")
+	f.StringVar(&o.out, "out", "out/sample/sheet.png", "picture to write; its folder is made if need be")
+	f.StringVar(&o.latent, "latent", "", "start from the latents of this file instead of noise, each under its own condition if the file has them, else, or with -class or -condition, all of them in each row")
 	f.StringVar(&o.condition, "condition", "", "use the condition vectors of this file instead of classes")
 	f.StringVar(&o.delta, "delta", "", "add the changes of weights of this file to the network")
 	if err := f.Parse(args); err != nil {
@@ -106,20 +80,20 @@ func parseClasses(s string) ([]int, error) {
 }
 
 func (o options) check() error {
-	_, err := solverNamed(o.solver)
+	if o.solver != "" {
+		if _, err := solvers.Named(o.solver); err != nil {
+			return command.Usage(err)
+		}
+	}
 	switch {
-	case err != nil:
-		return err
 	case o.n < 1 || o.n > 10_000:
 		return misuse("-n is %d; 1 to 10000 are possible", o.n)
 	case o.steps < 1 || o.steps > 100_000:
 		return misuse("-steps is %d; 1 to 100000 are possible", o.steps)
 	case math.IsNaN(o.guidance) || math.IsInf(o.guidance, 0):
 		return misuse("-guidance is %v; it must be finite", o.guidance)
-	case o.out == "":
-		return misuse("-out is empty; give the name of a PNG file")
 	}
-	return nil
+	return command.PNG("out", o.out)
 }
 
 // conflicts refuses flags that would have no effect.

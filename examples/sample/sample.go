@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/internal/picture"
@@ -22,14 +24,14 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := command.Writable(o.out); err != nil {
-		return err
-	}
 	s, err := open(o, log)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if err := command.Writable(o.out); err != nil {
+		return err
+	}
 	return draw(ctx, s, o, out)
 }
 
@@ -64,21 +66,37 @@ func open(o options, log io.Writer) (*sampler, error) {
 			return nil, err
 		}
 	}
-	solver, err := solverNamed(o.solver)
-	if err != nil {
-		return nil, err
-	}
-	if s.plan, err = solver.Plan(ode.Problem{Schedule: s.spec.Schedule, Raw: s.spec.Prediction, Steps: o.steps}); err != nil {
+	if s.plan, err = plan(s.spec, o); err != nil {
 		return nil, err
 	}
 	s.cell, err = graph.NewCell(m, w)
 	return s, err
 }
 
+// plan is that of the solver asked for, or of the one that README.md advises for flows.
+func plan(spec graph.Spec, o options) (*ode.Plan, error) {
+	p := ode.Problem{Schedule: spec.Schedule, Raw: spec.Prediction, Steps: o.steps}
+	name := "dpmpp"
+	if _, flow := spec.Schedule.(ode.Flow); flow {
+		p.Grid = ode.Beta{}
+		if name = "ab2"; o.steps > 8 {
+			name = "ab3"
+		}
+	}
+	solver, err := solvers.Named(cmp.Or(o.solver, name))
+	if err != nil {
+		return nil, err
+	}
+	return solver.Plan(p)
+}
+
 // artifact loads a file that must have the part a flag is for.
 func artifact(path, flag string, spec graph.Spec, has func(models.Artifact[float32]) bool) (models.Artifact[float32], error) {
 	a, _, err := models.LoadArtifact[float32](path, spec)
-	if err == nil && !has(a) {
+	switch {
+	case errors.Is(err, models.ErrOtherNetwork):
+		err = fmt.Errorf("-%s: %w; give that network with -model", flag, err)
+	case err == nil && !has(a):
 		err = fmt.Errorf("-%s: %s has none", flag, path)
 	}
 	return a, err
@@ -134,62 +152,79 @@ type rows struct {
 	names     []string
 	condition []float32 // one vector an image, nil if unconditional
 	latent    []float32
+	start     string // what the latents are, in words
 }
 
-func (s *sampler) rows(o options) (rows, error) {
-	r := rows{n: o.n}
-	port, conditional := s.spec.Input(graph.Condition)
-	var perRow []float32
-	switch {
-	case o.condition != "":
-		a, err := artifact(o.condition, "condition", s.spec, func(a models.Artifact[float32]) bool { return a.Condition != nil })
-		if err != nil {
-			return r, err
-		}
-		perRow = a.Condition
-		for i := range len(perRow) / port.Len() {
-			r.names = append(r.names, fmt.Sprint("found ", i))
-		}
-	case !conditional:
-		if o.set["class"] {
-			return r, misuse("-class has no effect: the network is unconditional")
-		}
-		r.names = []string{""}
-	default:
-		labels, err := s.labels(o.classes)
-		if err != nil {
-			return r, err
-		}
-		if perRow, err = models.Lookup(s.weights, labels); err != nil {
-			return r, err
-		}
-		for _, l := range labels {
-			r.names = append(r.names, fmt.Sprint(l))
-		}
-	}
+func (s *sampler) rows(o options) (r rows, err error) {
+	var a models.Artifact[float32]
 	if o.latent != "" {
-		a, err := artifact(o.latent, "latent", s.spec, func(a models.Artifact[float32]) bool { return a.Latent != nil })
-		if err != nil {
+		if a, err = artifact(o.latent, "latent", s.spec, func(a models.Artifact[float32]) bool { return a.Latent != nil }); err != nil {
 			return r, err
 		}
-		count := len(a.Latent) / s.spec.Inputs[0].Len()
-		if count%len(r.names) != 0 {
-			return r, misuse("-latent: %s has %d latents, which do not make %d rows of equal length; choose other classes", o.latent, count, len(r.names))
-		}
-		r.latent, r.n = a.Latent, count/len(r.names)
 	}
-	if conditional {
-		for i := range r.names {
-			r.condition = append(r.condition, slices.Repeat(perRow[i*port.Len():(i+1)*port.Len()], r.n)...)
-		}
+	if a.Condition != nil && !o.set["class"] && o.condition == "" {
+		return s.found(o.latent, a)
 	}
-	if r.latent == nil {
-		var err error
+	perRow, err := s.conditions(o, &r)
+	if err != nil {
+		return r, err
+	}
+	r.n, r.start = o.n, fmt.Sprintf("seed %d", o.seed)
+	switch {
+	case o.latent == "":
 		if r.latent, err = s.noise(r.n*len(r.names), o.seed); err != nil {
 			return r, err
 		}
+	case a.Condition != nil:
+		r.start = fmt.Sprintf("latents of %s, not its conditions", filepath.Base(o.latent))
+	default:
+		r.start = "latents of " + filepath.Base(o.latent)
+	}
+	if o.latent != "" {
+		r.n, r.latent = len(a.Latent)/s.spec.Inputs[0].Len(), slices.Repeat(a.Latent, len(r.names))
+	}
+	size := len(perRow) / len(r.names)
+	for i := range r.names {
+		r.condition = append(r.condition, slices.Repeat(perRow[i*size:(i+1)*size], r.n)...)
 	}
 	return r, nil
+}
+
+// found is one row of latents, each under the condition that the file has for it.
+func (s *sampler) found(path string, a models.Artifact[float32]) (rows, error) {
+	port, _ := s.spec.Input(graph.Condition)
+	latents, conditions := len(a.Latent)/s.spec.Inputs[0].Len(), len(a.Condition)/port.Len()
+	if latents != conditions {
+		return rows{}, fmt.Errorf("-latent: %s has %d latents and %d conditions; say with -class or -condition what to draw them under", path, latents, conditions)
+	}
+	return rows{n: latents, names: []string{""}, condition: a.Condition, latent: a.Latent,
+		start: "latents and conditions of " + filepath.Base(path)}, nil
+}
+
+// conditions are the vectors of all rows, and what these are called; none of an unconditional network.
+func (s *sampler) conditions(o options, r *rows) (perRow []float32, err error) {
+	port, conditional := s.spec.Input(graph.Condition)
+	switch {
+	case o.condition != "":
+		a, err := artifact(o.condition, "condition", s.spec, func(a models.Artifact[float32]) bool { return a.Condition != nil })
+		for i := range len(a.Condition) / port.Len() {
+			r.names = append(r.names, fmt.Sprint("found ", i))
+		}
+		return a.Condition, err
+	case !conditional && o.set["class"]:
+		return nil, misuse("-class has no effect: the network is unconditional")
+	case !conditional:
+		r.names = []string{""}
+		return nil, nil
+	}
+	labels, err := s.labels(o.classes)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range labels {
+		r.names = append(r.names, fmt.Sprint(l))
+	}
+	return models.Lookup(s.weights, labels)
 }
 
 // labels checks the classes asked for; none means all of them.
@@ -223,27 +258,32 @@ func draw(ctx context.Context, s *sampler, o options, out io.Writer) error {
 		return err
 	}
 	shape := s.spec.Inputs[0].Shape
-	note := fmt.Sprintf("%s, %d steps, %d evaluations; guidance %v; seed %d.", s.plan.Name, o.steps, s.plan.NFE(), o.guidance, o.seed)
-	if o.latent != "" {
-		note = strings.Replace(note, fmt.Sprintf("seed %d", o.seed), "latents of "+filepath.Base(o.latent), 1)
-	}
-	sheet := picture.Sheet{
-		Title: "Samples of " + filepath.Base(o.model), Note: note,
-		Tiles: tiles(x, shape), Height: shape[1], Width: shape[2], Channels: shape[0], Across: r.n,
-	}
-	if s.conditional() {
-		sheet.Rows = r.names
-	}
+	note := fmt.Sprintf("%s, %d steps, %d evaluations; guidance %v; %s.", s.plan.Name, o.steps, s.plan.NFE(), o.guidance, r.start)
+	images := tiles(x, shape)
+	sheet := picture.Sheet{Title: "Samples of " + filepath.Base(o.model), Note: note, Height: shape[1], Width: shape[2], Channels: shape[0]}
+	sheet.Tiles, sheet.Across, sheet.Rows = lines(images, r.n, r.names)
 	if err := picture.Write(o.out, sheet); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: %d images\n%s\n", o.out, len(sheet.Tiles), note)
+	fmt.Fprintf(out, "%s: %d images\n%s\n", o.out, len(images), note)
 	return nil
 }
 
-func (s *sampler) conditional() bool {
-	_, ok := s.spec.Input(graph.Condition)
-	return ok
+const widest = 12 // images in a line of the sheet
+
+// lines breaks rows of n images into lines of at most the widest, of which the first has the row's name.
+func lines(images [][]float32, n int, names []string) (placed [][]float32, across int, captions []string) {
+	across = min(n, widest)
+	each := (n + across - 1) / across
+	for i, name := range names {
+		placed = append(placed, images[i*n:(i+1)*n]...)
+		placed = append(placed, make([][]float32, each*across-n)...)
+		captions = append(append(captions, name), make([]string, each-1)...)
+	}
+	if names[0] == "" {
+		captions = nil
+	}
+	return placed, across, captions
 }
 
 // tiles cuts a batch of images whose channels come first into ones whose channels come last.

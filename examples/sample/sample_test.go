@@ -9,11 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebb-go/ebb/examples/internal/solvers"
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
@@ -84,9 +86,9 @@ func TestSheet(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, f.Close())
 	}
-	for _, s := range solvers {
-		_, err := call("-model", model, "-class", "1", "-n", "1", "-steps", "4", "-solver", s.name, "-out", filepath.Join(t.TempDir(), "sheet.png"))
-		require.NoError(t, err, s.name)
+	for _, name := range solvers.Names() {
+		_, err := call("-model", model, "-class", "1", "-n", "1", "-steps", "4", "-solver", name, "-out", filepath.Join(t.TempDir(), "sheet.png"))
+		require.NoError(t, err, name)
 	}
 }
 
@@ -103,10 +105,67 @@ func TestSheetFollowsItsFlags(t *testing.T) {
 	}
 	want := sheet()
 	require.Equal(t, want, sheet())
-	require.Equal(t, want, sheet("-steps", "20", "-seed", "1", "-guidance", "1", "-solver", "dpmpp"), "the defaults")
+	require.Equal(t, want, sheet("-steps", "20", "-seed", "1", "-guidance", "1", "-solver", "ab3"), "the defaults")
 	for _, args := range [][]string{{"-seed", "2"}, {"-steps", "2"}, {"-guidance", "3"}, {"-solver", "euler"}} {
 		require.NotEqual(t, want, sheet(args...), args)
 	}
+}
+
+// Where no solver is named it is what README.md advises, with knots of Beta on a flow.
+func TestSolverByDefault(t *testing.T) {
+	planned := func(s ode.Schedule, raw ode.Prediction, args ...string) *ode.Plan {
+		o, err := parse(args, io.Discard)
+		require.NoError(t, err)
+		p, err := plan(graph.Spec{Schedule: s, Prediction: raw}, o)
+		require.NoError(t, err)
+		return p
+	}
+	for _, row := range []struct {
+		want   ode.Solver
+		onFlow bool
+		args   []string
+	}{
+		{ode.FlowAB{Order: 2}, true, []string{"-steps", "1"}},
+		{ode.FlowAB{Order: 2}, true, []string{"-steps", "8"}},
+		{ode.FlowAB{Order: 3}, true, []string{"-steps", "9"}},
+		{ode.FlowAB{Order: 3}, true, nil},
+		{ode.RK{Tableau: ode.MidpointRule()}, true, []string{"-solver", "midpoint"}},
+		{ode.DPMpp{}, false, []string{"-steps", "5"}},
+		{ode.DPMpp{}, false, nil},
+	} {
+		p := ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 20}
+		if row.onFlow {
+			p.Schedule, p.Raw, p.Grid = ode.Flow{}, ode.FlowVelocity, ode.Beta{}
+		}
+		got := planned(p.Schedule, p.Raw, row.args...)
+		p.Steps = len(got.Knots) - 1
+		want, err := row.want.Plan(p)
+		require.NoError(t, err)
+		require.Equal(t, want.Table(), got.Table(), row.args)
+		require.Equal(t, want.Knots, got.Knots)
+	}
+}
+
+// Rows longer than a line are broken, and the rest of their last line is left empty.
+func TestLines(t *testing.T) {
+	images := make([][]float32, 2*30)
+	for i := range images {
+		images[i] = []float32{float32(i)}
+	}
+	placed, across, captions := lines(images, 30, []string{"a", "b"})
+	require.Equal(t, widest, across)
+	require.Equal(t, []string{"a", "", "", "b", "", ""}, captions)
+	require.Len(t, placed, 6*widest)
+	require.Equal(t, images[29], placed[29])
+	require.Nil(t, placed[30])
+	require.Equal(t, images[30], placed[3*widest])
+
+	placed, across, captions = lines(images[:6], 3, []string{"a", "b"})
+	require.Equal(t, images[:6], placed)
+	require.Equal(t, 3, across)
+	require.Equal(t, []string{"a", "b"}, captions)
+	_, _, captions = lines(images[:5], 5, []string{""})
+	require.Nil(t, captions)
 }
 
 func TestTilesPutChannelsLast(t *testing.T) {
@@ -143,12 +202,33 @@ func TestArtifacts(t *testing.T) {
 	}
 	latents, conditions := saveArtifact(models.Artifact[float32]{Latent: latent}), saveArtifact(models.Artifact[float32]{Condition: condition})
 
-	r := rowsOf("-latent", latents, "-class", "1,2")
+	both := saveArtifact(models.Artifact[float32]{Latent: latent[:2*64], Condition: condition})
+	uneven := saveArtifact(models.Artifact[float32]{Latent: latent, Condition: condition})
+
+	// All latents in the row of each class.
+	for file, start := range map[string]string{latents: "latents of a.safetensors", uneven: "latents of a.safetensors, not its conditions"} {
+		r := rowsOf("-latent", file, "-class", "1,2,3")
+		require.Equal(t, 4, r.n)
+		require.Equal(t, []string{"1", "2", "3"}, r.names)
+		require.Equal(t, slices.Repeat(latent, 3), r.latent)
+		want, err := models.Lookup(w, []int{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3})
+		require.NoError(t, err)
+		require.Equal(t, want, r.condition)
+		require.Equal(t, start, r.start)
+	}
+	require.Len(t, rowsOf("-latent", latents).names, 10)
+	require.Len(t, rowsOf("-latent", both, "-class", "all").names, 10)
+
+	// Its own conditions, if the file has them.
+	r := rowsOf("-latent", both)
+	require.Equal(t, []string{""}, r.names)
 	require.Equal(t, 2, r.n)
-	require.Equal(t, latent, r.latent)
-	want, err := models.Lookup(w, []int{1, 1, 2, 2})
-	require.NoError(t, err)
-	require.Equal(t, want, r.condition)
+	require.Equal(t, latent[:2*64], r.latent)
+	require.Equal(t, condition, r.condition)
+	require.Equal(t, "latents and conditions of a.safetensors", r.start)
+	r = rowsOf("-latent", both, "-condition", conditions)
+	require.Equal(t, []string{"found 0", "found 1"}, r.names)
+	require.Equal(t, slices.Concat(condition[:8], condition[:8], condition[8:], condition[8:]), r.condition)
 
 	r = rowsOf("-condition", conditions, "-n", "3")
 	require.Equal(t, []string{"found 0", "found 1"}, r.names)
@@ -166,14 +246,25 @@ func TestArtifacts(t *testing.T) {
 	require.Equal(t, w.Data("out.bias")[3]+5, s.weights.Data("out.bias")[3])
 
 	for want, args := range map[string][]string{
-		"4 latents, which do not make 3 rows": {"-latent", latents, "-class", "1,2,3"},
-		"-latent: ":                           {"-latent", conditions},
-		"-condition: ":                        {"-condition", latents},
-		"-delta: ":                            {"-delta", latents},
-		"this is a network":                   {"-delta", model},
+		"has 4 latents and 2 conditions": {"-latent", uneven},
+		"-latent: ":                      {"-latent", conditions},
+		"-condition: ":                   {"-condition", latents},
+		"-delta: ":                       {"-delta", latents},
+		"this is a network":              {"-delta", model},
 	} {
 		_, err := call(append(args, "-model", model, "-out", filepath.Join(t.TempDir(), "s.png"))...)
 		require.ErrorContains(t, err, want)
+	}
+	for _, args := range [][]string{{"-delta", saveArtifact(models.Artifact[float32]{Delta: map[string][]float32{"out.bias": change}})}, {"-latent", latents}} {
+		other := flow(t, func(c *models.DiTConfig) { c.Height, c.Width, c.Patch = 4, 4, 2 })
+		_, err := call(append(args, "-model", other, "-out", filepath.Join(t.TempDir(), "s.png"))...)
+		require.ErrorContains(t, err, "it is for another network: ")
+		require.ErrorContains(t, err, "; give that network with -model")
+		require.NotContains(t, err.Error(), "\n")
+	}
+	for _, args := range [][]string{{"-latent", both}, {"-latent", latents, "-class", "1,2"}} {
+		_, err := call(append(args, "-model", model, "-out", filepath.Join(t.TempDir(), "s.png"))...)
+		require.NoError(t, err)
 	}
 }
 
@@ -184,7 +275,8 @@ func TestMistakesAreNamed(t *testing.T) {
 	vectors := flow(t, func(c *models.DiTConfig) { c.Classes = 0 })
 	mlp, err := models.NewMLP(models.MLPConfig{Shape: []int{64}, Width: 4, Depth: 1, Schedule: ode.Flow{}, Prediction: ode.FlowVelocity})
 	flat := saved(t, "mlp.safetensors", mlp, err)
-	require.NoError(t, os.Mkdir("folder", 0o755))
+	require.NoError(t, os.Mkdir("folder.png", 0o755))
+	require.NoError(t, os.WriteFile("file", nil, 0o666))
 	for _, row := range []struct {
 		want  string
 		usage bool
@@ -196,15 +288,16 @@ func TestMistakesAreNamed(t *testing.T) {
 		{`invalid value "many" for flag -steps`, true, []string{"-steps", "many"}},
 		{"-n is 0", true, []string{"-n", "0"}},
 		{"-guidance is NaN", true, []string{"-guidance", "NaN"}},
-		{"-solver magic is not known; use one of ddim, dpmpp", true, []string{"-solver", "magic"}},
+		{"-solver magic is not known; known are euler, midpoint", true, []string{"-solver", "magic"}},
 		{`"three" is no class`, true, []string{"-class", "three"}},
 		{`"-1" is no class`, true, []string{"-class", "-1"}},
 		{"-class 11: the network's classes are 0 to 9", true, []string{"-class", "1,11"}},
-		{"-out is empty", true, []string{"-out", ""}},
+		{`-out is ""; pictures are PNG files`, true, []string{"-out", ""}},
+		{`-out is "x.jpg"; pictures are PNG files`, true, []string{"-out", "x.jpg"}},
 		{"-class has no effect beside -condition", true, []string{"-condition", "x", "-class", "1"}},
 		{"-seed has no effect beside -latent", true, []string{"-latent", "x", "-seed", "1"}},
-		{"cannot write missing/sheet.png", false, []string{"-out", "missing/sheet.png"}},
-		{"folder is a folder", false, []string{"-out", "folder"}},
+		{"cannot write file/sheet.png", false, []string{"-out", "file/sheet.png"}},
+		{"folder.png is a folder", false, []string{"-out", "folder.png"}},
 		{"missing.safetensors", false, []string{"-model", "missing.safetensors"}},
 		{"from the top folder", false, []string{"-class", "3"}},
 		{"is a MLP, which makes no images", false, []string{"-model", flat}},
@@ -221,7 +314,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		require.ErrorContains(t, err, row.want)
 		require.Equal(t, row.usage, errors.As(err, new(command.UsageError)), row.want)
 	}
-	files, err := filepath.Glob("*.png")
+	files, err := filepath.Glob("*/*/*")
 	require.NoError(t, err)
 	require.Empty(t, files)
 	help, err := call("-h")
