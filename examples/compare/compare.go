@@ -20,14 +20,14 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 }
 
 func compare(ctx context.Context, o options, out, log io.Writer) error {
-	if err := command.Writable(o.out + ".md"); err != nil {
-		return err
-	}
 	n, err := openNetwork(o.model, o.set["model"])
 	if err != nil {
 		return err
 	}
 	defer n.cell.Close()
+	if err := command.Writable(o.out + ".md"); err != nil {
+		return err
+	}
 	defer n.cell.Hold()()
 	var j judge
 	if o.quality {

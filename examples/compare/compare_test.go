@@ -20,7 +20,7 @@ import (
 func small(t *testing.T, args ...string) options {
 	t.Helper()
 	digits := "../../testdata/digits/"
-	args = append([]string{"-out", filepath.Join(t.TempDir(), "c"), "-model", digits + "flow.safetensors", "-images", "2"}, args...)
+	args = append([]string{"-out", filepath.Join(t.TempDir(), "new", "c"), "-model", digits + "flow.safetensors", "-images", "2"}, args...)
 	if slices.Contains(args, "-quality") {
 		args = append(args, "-judge", digits+"classifier-b.safetensors", "-data", digits+"digits.csv.gz", "-samples", "20")
 	}
@@ -133,12 +133,15 @@ func TestAnInterruptEndsTheWork(t *testing.T) {
 }
 
 func TestFlagsAreChecked(t *testing.T) {
-	for _, args := range [][]string{{"x"}, {"-images", "0"}, {"-out", ""}, {"-judge", "j"}, {"-quality", "-samples", "1000"}, {"-fast"}} {
+	for _, args := range [][]string{{"x"}, {"-images", "0"}, {"-out", ""}, {"-out", "a.png"}, {"-out", "a.SVG"}, {"-out", "a.md"}, {"-judge", "j"}, {"-quality", "-samples", "1000"}, {"-fast"}} {
 		_, err := parse(args, &bytes.Buffer{})
 		require.ErrorAs(t, err, new(command.UsageError), args)
 	}
 	err := run(context.Background(), []string{"-out", filepath.Join(t.TempDir(), "c"), "-model", "nowhere"}, &bytes.Buffer{}, &bytes.Buffer{})
 	require.ErrorIs(t, err, os.ErrNotExist)
-	err = run(context.Background(), []string{"-out", filepath.Join(t.TempDir(), "no", "c")}, &bytes.Buffer{}, &bytes.Buffer{})
-	require.ErrorContains(t, err, "cannot write")
+	err = run(context.Background(), []string{"-out", "main.go/c", "-model", "../../testdata/digits/flow.safetensors"}, &bytes.Buffer{}, &bytes.Buffer{})
+	require.ErrorContains(t, err, "cannot write main.go/c.md")
+	o, err := parse(nil, &bytes.Buffer{})
+	require.NoError(t, err)
+	require.Equal(t, "out/compare/compare", o.out)
 }

@@ -1,6 +1,6 @@
 // Command compare answers: which sampler should I use? It runs the solvers of ebb with 5 to 50 evaluations of the network, on a Gaussian
 // mixture and on a flow of digits, and measures how far they end from where the ODE does: as a plot, compare.png and compare.svg, and as
-// tables, compare.md.
+// tables, compare.md, in out/compare.
 //
 //	go run ./examples/compare                     under two minutes on two cores
 //	go run ./examples/compare -out out/digits     out/digits.png, out/digits.svg and out/digits.md

@@ -4,6 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/ebb-go/ebb/internal/command"
 )
@@ -36,7 +39,7 @@ func parse(args []string, help io.Writer) (options, error) {
 		budgets: []int{5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50}, qualityBudgets: []int{5, 10, 20}}
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // what is wrong is said once, by main
-	f.StringVar(&o.out, "out", "compare", "what the results are called: .png, .svg and .md are put behind it")
+	f.StringVar(&o.out, "out", "out/compare/compare", "what the results are called: .png, .svg and .md are put behind it; the folder is made if need be")
 	f.StringVar(&o.model, "model", "testdata/digits/flow.safetensors", "network that makes images, a file of models.Save")
 	f.IntVar(&o.images, "images", 16, "images that are solved; the time is proportional to it")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the mixture and of the noise that sampling starts from")
@@ -59,6 +62,8 @@ func parse(args []string, help io.Writer) (options, error) {
 		return o, misuse("%q is left over; every argument is a flag", f.Args())
 	case o.out == "":
 		return o, misuse("-out is empty; give the name of a file without its ending")
+	case slices.Contains([]string{".png", ".svg", ".md"}, strings.ToLower(filepath.Ext(o.out))):
+		return o, misuse("-out is %q; give the name without its ending: .png, .svg and .md are put behind it", o.out)
 	case o.images < 1 || o.images > 10_000:
 		return o, misuse("-images is %d; 1 to 10000 are possible", o.images)
 	case o.samples < 20 || o.samples > 360:

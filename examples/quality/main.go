@@ -3,7 +3,7 @@
 //	go run ./examples/quality                                             the digits: 4, 10, 20, 50 evaluations, guidance 1, 2, 3
 //	go run ./examples/quality -evaluations 20 -guidance 1 -solver midpoint,ab2,ab3,dpmpp,unipc
 //	go run ./examples/quality -evaluations 5 -solver ab2 -shift 1,1.5,2,3
-//	go run ./examples/quality -data fashion/usr/share/datasets/fashion-mnist -samples 10000 -json report.json -sheet sheet.png
+//	go run ./examples/quality -data fashion/usr/share/datasets/fashion-mnist -samples 10000 -json out/report.json -sheet out/sheet.png
 //
 // -data is testdata/digits, or a folder of Fashion-MNIST's four files, which .ci/fashion fetches on Debian (data.Fashion says from where). A classifier that the network was
 // not trained with is the judge. Each line is compared with real images that were held out:
