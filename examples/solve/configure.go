@@ -118,10 +118,7 @@ func set(dst reflect.Value, where string, raw json.RawMessage) error {
 		dst.Set(reflect.ValueOf(b))
 		return err
 	case t == reflect.TypeFor[ode.Grid]():
-		if raw[0] == '"' {
-			raw = fmt.Appendf(nil, `{"grid":%s}`, raw)
-		}
-		o, err := object(where, raw, append(slices.Clone(gridFields()), "grid")...)
+		o, err := object(where, inFull("grid", raw), append(slices.Clone(gridFields()), "grid")...)
 		if err != nil {
 			return err
 		}
@@ -131,7 +128,7 @@ func set(dst reflect.Value, where string, raw json.RawMessage) error {
 		}
 		return err
 	case t == reflect.TypeFor[ode.Solver]():
-		s, err := parseNative(where, raw, nil)
+		s, err := parseNative(where, inFull("name", raw), nil)
 		if err != nil {
 			return err
 		}
@@ -165,6 +162,14 @@ func set(dst reflect.Value, where string, raw json.RawMessage) error {
 		return nil
 	}
 	return value(where, raw, dst.Addr().Interface())
+}
+
+// inFull is an object in place of which its name may be given, if the other fields have their defaults.
+func inFull(field string, raw json.RawMessage) json.RawMessage {
+	if len(raw) > 0 && raw[0] == '"' {
+		return fmt.Appendf(nil, `{%q:%s}`, field, raw)
+	}
+	return raw
 }
 
 // isStructured says that encoding/json does not know how a type is written here.

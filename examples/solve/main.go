@@ -24,7 +24,7 @@
 //   - model: gaussian-mixture, or pfgm, a data set in PFGM++: weights, means (the points) and d extra dimensions.
 //   - schedule: vp-linear, vp-cosine (offset), edm (α = 1, σ = t), flow, or discrete (betas), whose times are t_i = (i+1)/N.
 //   - knots: a list of times from noise to data, or a grid; its steps count intervals, and "append-zero": true adds a last 0 and one step.
-//   - solver: a name of -list with fields, or {"published": NAME} with a case of testdata/golden/official_solvers_gradients.json.
+//   - solver: a name of -list, in an object with fields if need be, or {"published": NAME} with a case of testdata/golden/official_solvers_gradients.json.
 //   - statistics: those of dpmv3, {"lambda": […], "l": [[…]], "s": [[…]], "b": [[…]]}.
 //   - noise: what stochastic solvers draw, draws × batch × dimension, zero when absent; seed draws it instead.
 //   - start: what makes the state at the first knot out of x, such as {"name": "transport", "targets": [[…], …]}; -list has its fields.

@@ -97,14 +97,15 @@ func compile(p *problem) (u setup, err error) {
 // solver reads what solves the problem, and may put its knots in another form.
 func (u *setup) solver(p *problem, asked *ode.Problem) (s any, err error) {
 	var fields map[string]json.RawMessage
-	if err := value("solver", p.fields["solver"], &fields); err != nil {
+	raw := inFull("name", p.fields["solver"])
+	if err := value("solver", raw, &fields); err != nil {
 		return nil, err
 	}
-	if raw, ok := fields["published"]; ok && raw[0] == '"' {
+	if release, ok := fields["published"]; ok && release[0] == '"' {
 		s, err = u.release(fields, asked)
 	} else {
 		var also shared
-		s, err = parseNative("solver", p.fields["solver"], &also)
+		s, err = parseNative("solver", raw, &also)
 		also.apply(asked)
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -200,6 +201,57 @@ func TestEveryFieldIsListedWithItsMeaning(t *testing.T) {
 		check(s.name, s.solver, s.about)
 	}
 	check("every solver also takes, if it has a use for them:", shared{}, sharedAbout)
+}
+
+// What -list calls a default is what a problem may say: those that are values, and not words for there being none.
+func TestListedDefaultsAreAccepted(t *testing.T) {
+	check := func(name string, options any, a about) {
+		v := reflect.New(reflect.TypeOf(options)).Elem()
+		for _, f := range fieldsOf(v.Type()) {
+			byDefault, _ := a.describe(f.name)
+			raw, dst := json.RawMessage(byDefault), v.FieldByIndex(f.index)
+			if !json.Valid(raw) {
+				raw = json.RawMessage(strconv.Quote(byDefault))
+				switch dst.Type() {
+				case reflect.TypeFor[ode.Solver](), reflect.TypeFor[ode.Grid](), reflect.TypeFor[ode.Tableau]():
+				default:
+					if words(dst.Type()) == nil {
+						continue
+					}
+				}
+			}
+			require.NoError(t, set(dst, name+", "+f.name, raw))
+		}
+	}
+	for _, n := range append(natives(), starts()...) {
+		check(n.name, n.solver, n.about)
+	}
+	for _, g := range grids() {
+		check(g.name, g.grid, g.about)
+	}
+	check("shared", shared{}, sharedAbout)
+}
+
+// A name is a solver with its defaults, alone and inside of another.
+func TestANameIsASolver(t *testing.T) {
+	solve := func(solver string) result {
+		knots := `{"grid": "log-snr", "steps": 6, "from": 1, "to": 0.1}`
+		if strings.Contains(solver, "adaptive") {
+			knots = `{"from": 1, "to": 0.1}`
+		}
+		got, err := ask(t, asked("knots", knots, "solver", solver))
+		require.NoError(t, err)
+		return got[0]
+	}
+	for name, full := range map[string]string{
+		`"ddim"`:                          `{"name": "ddim"}`,
+		`"unipc"`:                         `{"name": "unipc", "order": 2}`,
+		`"adaptive"`:                      `{"name": "adaptive", "of": {"name": "rk", "tableau": "dormand-prince"}}`,
+		`{"name": "predictor-corrector"}`: `{"name": "predictor-corrector", "of": "euler-maruyama"}`,
+		`{"name": "predictor-corrector", "of": "ddim"}`: `{"name": "predictor-corrector", "of": {"name": "ddim"}}`,
+	} {
+		require.Equal(t, solve(full), solve(name), name)
+	}
 }
 
 func TestFieldsReachTheSolver(t *testing.T) {

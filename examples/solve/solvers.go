@@ -46,7 +46,7 @@ func natives() []native {
 		{"ancestral", ode.Ancestral{}, "2S ancestral, with noise DPM2 ancestral", nil},
 		{"euler-maruyama", ode.EulerMaruyama{}, "Euler-Maruyama: Euler's step in time for the SDE", about{"eta": {"1", "η, noise in shares of that of the reverse process"}}},
 		{"predictor-corrector", ode.PredictorCorrector{}, "a solver of single steps with Langevin steps at the knots", about{
-			"of": {"euler-maruyama", "the solver"}, "corrections": {"1", "Langevin steps a knot"}, "snr": {"0.16", "r; their step is 2 (r σ)²"}}},
+			"of": {"euler-maruyama", "the solver: a name, or an object as of solver"}, "corrections": {"1", "Langevin steps a knot"}, "snr": {"0.16", "r; their step is 2 (r σ)²"}}},
 		{"unipc", ode.UniPC{}, "UniPC: predicts, asks the network, corrects with the answer", about{
 			"order": {"2", "1 to 4; that of the corrected state is one more"}, "published": {"false", "the corrector of vary as released, of order 1"}}},
 		{"dpmv3", ode.DPMv3{}, "DPM-Solver-v3; needs statistics", about{
@@ -73,7 +73,7 @@ func natives() []native {
 		{"alf", ode.ALF{}, "asynchronous leapfrog: reversible", about{"eta": {"1", "η in (0, 1], not ½"}}},
 		{"coupled", ode.Coupled{}, "McCallum and Foster's reversible coupling of a Runge-Kutta method", about{"zeta": {"0.999", "ζ in (0, 1]"}}},
 		{"adaptive", ode.Adaptive[float64]{}, "steps as long as their error allows; knots are {\"from\": t, \"to\": t}, and its plan has the gradient", about{
-			"of":       {"rk, dormand-prince", "the method: dpm or dpmpp with single, or rk with bogacki-shampine or dormand-prince"},
+			"of":       {`{"name": "rk", "tableau": "dormand-prince"}`, "the method: dpm or dpmpp with single, or rk with bogacki-shampine or dormand-prince"},
 			"relative": {"0.05", "tolerance"}, "absolute": {"0.0078", "tolerance"}, "first-step": {"0.05", "in λ; in t for rk on flow, a hundredth of the way"},
 			"min-step": {"1e-10", "of the way"}, "max-steps": {"10000", "that are tried"}, "pid": {"none", `control like k-diffusion: {"p": 0, "i": 1, "d": 0, "accept": 0.81}, or {}`},
 			"published": {"false", "control like the release of DPM-Solver; with pid like that of k-diffusion"}}},
