@@ -165,7 +165,7 @@ func TestErrors(t *testing.T) {
 	file := filepath.Join(dir, "file.csv")
 	require.NoError(t, os.WriteFile(file, []byte("1,2,3\n"), 0o666))
 	idx := fashionFiles(t, 8, 12, 4)
-	plain := []string{"-data", filepath.Join(idx, "train-images-idx3-ubyte"), "-out", dir}
+	plain := []string{"-data", filepath.Join(idx, "train-images-idx3-ubyte"), "-out", dir, "-steps", "2"}
 	folder := t.TempDir()
 	rows := []struct {
 		want string
@@ -188,7 +188,7 @@ func TestErrors(t *testing.T) {
 		{"-features has no effect on a classifier", append(plain, "-classifier", "a", "-features", "8")},
 		{"flow.safetensors is a DiT; a classifier is needed", small(dir, "-judge", digits+"flow.safetensors")},
 		{"is of images of [1 28 28] (channels, height, width), those of -data are [1 8 8]", small(dir, "-judge", "../../testdata/fashion/classifier-b.safetensors")},
-		{"tells 10 classes, those of -data are 2", []string{"-data", idx, "-out", dir, "-judge", digits + "classifier-b.safetensors"}},
+		{"tells 10 classes, those of -data are 2", []string{"-data", idx, "-out", dir, "-steps", "2", "-judge", digits + "classifier-b.safetensors"}},
 		{"-judge compares samples with held-out images, and there are 1", append(plain, "-labels", filepath.Join(idx, "train-labels-idx1-ubyte"), "-held", "1", "-judge", digits+"classifier-b.safetensors")},
 		{"-judge needs images with labels", append(plain, "-judge", digits+"classifier-b.safetensors")},
 		{"-data is missing", []string{"-out", dir}},
@@ -297,7 +297,7 @@ func TestFolderOfIDXFiles(t *testing.T) {
 
 	bad := func(want string, args ...string) {
 		t.Helper()
-		require.ErrorContains(t, run(context.Background(), append([]string{"-data", files, "-out", t.TempDir()}, args...), io.Discard), want)
+		require.ErrorContains(t, run(context.Background(), append([]string{"-data", files, "-out", t.TempDir(), "-steps", "2"}, args...), io.Discard), want)
 	}
 	for _, name := range []string{"held", "white"} {
 		bad("-"+name+" has no effect on a folder of IDX files", "-"+name, "3")
