@@ -382,7 +382,13 @@ func TestNewRefuses(t *testing.T) {
 	require.NoError(t, err)
 	fast, err := ode.DPM{Order: 3, Fast: true}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 5})
 	require.NoError(t, err)
+	staggered, err := ode.PerSample{From: []float64{.9, .7}}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, To: .2, Steps: 3})
+	require.NoError(t, err)
 	for want, change := range map[string]func(p *adjoint.Problem[float64]){
+		"2 times, the runner needs 3": func(p *adjoint.Problem[float64]) { p.Plan, p.Wrt = staggered, []string{"x"} },
+		"2 times, the graph needs 3": func(p *adjoint.Problem[float64]) {
+			p.Plan, p.Wrt, p.Strategy = staggered, []string{"x"}, adjoint.Unrolled{}
+		},
 		"needs a plan and a field":                     func(p *adjoint.Problem[float64]) { p.Plan = nil },
 		"batch 0":                                      func(p *adjoint.Problem[float64]) { p.Batch = 0 },
 		"Wrt is empty":                                 func(p *adjoint.Problem[float64]) { p.Wrt = nil },

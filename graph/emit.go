@@ -82,8 +82,8 @@ type Constant struct {
 // times are read from the input Table, and can be differentiated by it; otherwise coefficients are fixed in the graph,
 // which makes fewer nodes, and only the times are read.
 //
-// It is an error if the plan does not pass [ode.Plan.Verify], does not fit ([ode.Fits]), is a transposed one, or passes a tap that the field does
-// not have.
+// It is an error if the plan does not pass [ode.Plan.Verify], does not fit ([ode.Fits]), is a transposed one, has a field of
+// coefficients that is not of batch samples or dim elements, or passes a tap that the field does not have.
 func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, table bool) (*Emission, error) {
 	if err := p.Verify(); err != nil {
 		return nil, err
@@ -94,8 +94,11 @@ func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, tabl
 	if batch < 1 || dim < 1 {
 		return nil, fmt.Errorf("graph: emitting for %d samples of %d elements; both must be at least 1", batch, dim)
 	}
+	if err := checkFields(p, batch, dim); err != nil {
+		return nil, fmt.Errorf("graph: plan %q: %w", p.Name, err)
+	}
 	w := &emitter{b: b, e: &Emission{Ports: map[string]*Node{}, Params: map[string]*Node{}, Outputs: map[string]*Node{}, Noise: make([]*Node, p.Draws())},
-		batch: batch, regs: make([]*Node, p.Regs), fields: map[*float64]*Node{}}
+		batch: batch, regs: make([]*Node, p.Regs), fields: map[coefficients]*Node{}}
 	e := w.e
 	for _, port := range p.Inputs {
 		n := dim
@@ -159,8 +162,37 @@ type emitter struct {
 	e      *Emission
 	batch  int
 	regs   []*Node
-	slot   int                // numbers of the table that are behind
-	fields map[*float64]*Node // constants, by their first number: terms share them
+	slot   int                    // numbers of the table that are behind
+	fields map[coefficients]*Node // constants: terms share them
+}
+
+// coefficients are a field of them in one shape.
+type coefficients struct {
+	first *float64
+	shape string
+}
+
+// checkFields reports a field of coefficients that was made for another batch or other samples.
+func checkFields(p *ode.Plan, batch, dim int) error {
+	for i := range p.Code {
+		in := &p.Code[i]
+		var err error
+		check := func(what string, v []float64, n int) {
+			if v != nil && len(v) != n && err == nil {
+				err = fmt.Errorf("instruction %d has %d %s, the graph needs %d", i, len(v), what, n)
+			}
+		}
+		for _, t := range in.Terms {
+			check("element factors", t.Elements, dim)
+			check("sample factors", t.Samples, batch)
+		}
+		check("bias values", in.Bias, dim)
+		check("times", in.Times, batch)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // number is the next number of the table, of shape (1).
@@ -170,12 +202,13 @@ func (w *emitter) number() *Node {
 }
 
 func (w *emitter) constant(v []float64, shape ...int) *Node {
-	if w.fields[&v[0]] == nil {
+	k := coefficients{&v[0], fmt.Sprint(shape)}
+	if w.fields[k] == nil {
 		n := w.b.Input(fmt.Sprint("constant ", len(w.e.Constants)), shape...)
 		w.e.Constants = append(w.e.Constants, Constant{n, v})
-		w.fields[&v[0]] = n
+		w.fields[k] = n
 	}
-	return w.fields[&v[0]]
+	return w.fields[k]
 }
 
 // time is that of an evaluation, one a sample.

@@ -2,6 +2,7 @@ package graph_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -189,13 +190,14 @@ func needs(t *testing.T, p *ode.Plan) []ode.Reg {
 // Instructions that no solver writes yet: fields of coefficients, a bias, clipping, a sum of nothing. The graph computes
 // what the runner computes, and its gradient to the table is the runner's.
 func TestEveryInstructionIsEmitted(t *testing.T) {
-	elements, samples, bias := normal[float64](emitDim, 1), normal[float64](emitBatch, 2), normal[float64](emitDim, 3)
+	// The samples' factors are their times as well: one slice, in two shapes.
+	elements, samples, bias := normal[float64](emitDim, 1), []float64{.3, .5, .7}, normal[float64](emitDim, 3)
 	for _, clip := range []ode.Clipping{{Max: .7}, {Max: .3, Quantile: .6}, {Max: .3, Quantile: .6, Stop: true}} {
 		plan := &ode.Plan{
 			Name: "every instruction", Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Order: 1, Regs: 7,
 			Inputs: []ode.Port{{Name: "x", Reg: 0}},
 			Code: []ode.Instr{
-				{Op: ode.Evaluate, Dst: 1, Src: 0, Times: []float64{.3, .5, .7}, Index: 0},
+				{Op: ode.Evaluate, Dst: 1, Src: 0, Times: samples, Index: 0},
 				{Op: ode.Combine, Dst: 2, Bias: bias, Terms: []ode.Term{{Reg: 0, C: .8, Elements: elements}, {Reg: 1, C: -.4, Samples: samples}, {Reg: 1, C: .3, Elements: elements, Samples: samples}}},
 				{Op: ode.Clip, Dst: 3, Src: 2, Clip: clip},
 				{Op: ode.Combine, Dst: 4},
@@ -239,14 +241,28 @@ func TestEmitRefuses(t *testing.T) {
 	require.NoError(t, err)
 	back, err := plan.Transpose()
 	require.NoError(t, err)
+	first := func(op ode.Op, change func(in *ode.Instr)) *ode.Plan {
+		p := *plan
+		p.Exact, p.Code = false, slices.Clone(p.Code)
+		in := &p.Code[slices.IndexFunc(p.Code, func(in ode.Instr) bool { return in.Op == op })]
+		in.Terms = slices.Clone(in.Terms)
+		change(in)
+		return &p
+	}
 	for want, c := range map[string]struct {
 		plan  *ode.Plan
 		batch int
 	}{
-		"transposed plans are run":       {back, emitBatch},
-		`the network has no tap "outer"`: {shared, emitBatch},
-		`the field has no tap "outer"`:   {given, emitBatch},
-		"both must be at least 1":        {plan, 0},
+		"0 has 2 times, the graph needs 3":             {first(ode.Evaluate, func(in *ode.Instr) { in.Times = make([]float64, 2) }), emitBatch},
+		"0 has 4 times, the graph needs 3":             {first(ode.Evaluate, func(in *ode.Instr) { in.Times = make([]float64, 4) }), emitBatch},
+		"0 has 0 times, the graph needs 3":             {first(ode.Evaluate, func(in *ode.Instr) { in.Times = []float64{} }), emitBatch},
+		"1 has 13 element factors, the graph needs 12": {first(ode.Combine, func(in *ode.Instr) { in.Terms[0].Elements = make([]float64, 13) }), emitBatch},
+		"1 has 2 sample factors, the graph needs 3":    {first(ode.Combine, func(in *ode.Instr) { in.Terms[1].Samples = make([]float64, 2) }), emitBatch},
+		"1 has 11 bias values, the graph needs 12":     {first(ode.Combine, func(in *ode.Instr) { in.Bias = make([]float64, 11) }), emitBatch},
+		"transposed plans are run":                     {back, emitBatch},
+		`the network has no tap "outer"`:               {shared, emitBatch},
+		`the field has no tap "outer"`:                 {given, emitBatch},
+		"both must be at least 1":                      {plan, 0},
 	} {
 		_, err := graph.Emit(graph.NewBuilder[float64](), c.plan, f, c.batch, emitDim, false)
 		require.ErrorContains(t, err, want)
