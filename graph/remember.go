@@ -83,20 +83,26 @@ func (f *Field[T]) learn(c *ode.Call[T]) error {
 // twins are programs like those of the variants, one for each shard of the batch; none if they cannot be had in so many bytes.
 func (m *memory[T]) twins(shard int, bytes int64) []*Program[T] {
 	var x T
-	var list []*Program[T]
-	for from := 0; from < m.batch; from += shard {
-		v := m.full
+	of := func(from int) *variant[T] {
 		if m.batch-from < shard {
-			v = m.rest
+			return m.rest
 		}
-		p := v.programs[0]
+		return m.full
+	}
+	// Before any is made: where there is no room, every evaluation asks anew.
+	for from := 0; from < m.batch; from += shard {
+		p := of(from).programs[0]
 		if p == nil || p.Stats().Library > 0 {
 			return nil
 		}
 		if bytes -= p.Stats().Bytes - int64(len(p.scratch))*int64(unsafe.Sizeof(x)); bytes < 0 {
 			return nil
 		}
-		q := p.twin()
+	}
+	var list []*Program[T]
+	for from := 0; from < m.batch; from += shard {
+		v := of(from)
+		q := v.programs[0].twin()
 		v.claim(q)
 		list = append(list, q)
 	}

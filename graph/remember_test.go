@@ -203,13 +203,13 @@ func count(kept []bool) (n int) {
 
 func TestAMemoryDoesNotAllocateOnceItIsThere(t *testing.T) {
 	const batch, dim = 9, 12
-	for _, limit := range []int64{1 << 20, 1} { // the other has no room
+	settled := func(limit int64) (once func(), bytes int64) {
 		f := newField[float32](t, batch, 2)
 		f.Remember(limit)
 		x, y := normal[float32](batch*dim, 1), make([]float32, batch*dim)
 		times := []float32{0.4}
 		g := ode.Tangent[float32]{X: make([]float32, batch*dim), Params: map[string][]float32{"qkv": make([]float32, 48)}}
-		once := func() {
+		once = func() {
 			for k := range 2 {
 				if f.Eval(y, x, ode.Call[float32]{Index: k, Batch: batch, T: times}) != nil {
 					t.FailNow()
@@ -222,8 +222,16 @@ func TestAMemoryDoesNotAllocateOnceItIsThere(t *testing.T) {
 			}
 		}
 		once() // learns
+		learned := f.Bytes()
 		once() // makes room
-		require.Zero(t, testing.AllocsPerRun(10, once))
+		return once, f.Bytes() - learned
+	}
+	_, both := settled(1 << 20)
+	// Room for both evaluations, for none, for all but a shard of the first or of the second.
+	for _, limit := range []int64{both, 1, both/2 - 1, both - 1} {
+		once, bytes := settled(limit)
+		require.Equal(t, limit/(both/2)*(both/2), bytes)
+		require.Zero(t, testing.AllocsPerRun(10, once), "%d of %d bytes", limit, both)
 	}
 }
 
