@@ -20,7 +20,7 @@ type Values[T Float] struct {
 	Inputs  [][]T
 	Outputs [][]T
 	Weights map[string][]T // directions, or gradients, which are added to
-	In      []ode.Tap[T]   // inner values that replace the network's own
+	In      []ode.Tap[T]   // inner values that replace the network's own; gradients and directions are to those that do
 	Out     []ode.Tap[T]   // inner values that are read
 }
 
@@ -296,6 +296,9 @@ func (c *Cell[T]) do(k kind, batch int, v, d *Values[T]) error {
 	if batch < 1 {
 		return fmt.Errorf("graph: batch of %d samples; at least 1 is needed", batch)
 	}
+	if v == nil || d == nil && k != forward {
+		return errors.New("graph: nil Values; an evaluation needs a point, and a product with the Jacobian directions or cotangents too")
+	}
 	if err := c.check(batch, v, d); err != nil {
 		return err
 	}
@@ -370,10 +373,13 @@ func (c *Cell[T]) check(batch int, v, d *Values[T]) error {
 			return err
 		}
 		for _, taps := range [2][]ode.Tap[T]{s.In, s.Out} {
-			for _, t := range taps {
+			for i, t := range taps {
 				p, ok := port(c.spec.Taps, t.Name)
 				if !ok {
 					return fmt.Errorf("graph: the network has no tap %q", t.Name)
+				}
+				if slices.ContainsFunc(taps[:i], func(s ode.Tap[T]) bool { return s.Name == t.Name }) {
+					return fmt.Errorf("graph: tap %q is listed twice", t.Name)
 				}
 				if t.Data != nil && len(t.Data) != batch*p.Len() {
 					return fmt.Errorf("graph: tap %q needs %d samples of %d elements, got %d elements", t.Name, batch, p.Len(), len(t.Data))
@@ -383,6 +389,11 @@ func (c *Cell[T]) check(batch int, v, d *Values[T]) error {
 	}
 	if d == nil {
 		return nil
+	}
+	for _, t := range d.In {
+		if t.Data != nil && tap(v.In, t.Name) == nil {
+			return fmt.Errorf("graph: a gradient to tap %q, or a direction in it, and nothing replaces the network's own there", t.Name)
+		}
 	}
 	for name, x := range d.Weights {
 		w := c.weights.data[name]

@@ -173,6 +173,25 @@ func TestCellSameBits(t *testing.T) {
 	}
 }
 
+// What a Tangent lists as nil is not wanted, and is as if it were not listed.
+func TestNilParametersAreNotWanted(t *testing.T) {
+	const batch, dim = 5, 12
+	f := newField[float64](t, batch, 1)
+	x, ct := normal[float64](batch*dim, 2), normal[float64](batch*dim, 3)
+	call := ode.Call[float64]{Batch: batch, T: []float64{0.3}}
+	run := func(g, d ode.Tangent[float64]) (gradient, y []float64) {
+		y = make([]float64, batch*dim)
+		require.NoError(t, f.VJP(&g, ct, x, call))
+		require.NoError(t, f.JVP(y, x, call, &d))
+		return g.X, y
+	}
+	nothing := map[string][]float64{graph.Condition: nil, "qkv": nil}
+	gradient, y := run(ode.Tangent[float64]{X: make([]float64, batch*dim)}, ode.Tangent[float64]{X: ct})
+	again, z := run(ode.Tangent[float64]{X: make([]float64, batch*dim), Params: nothing}, ode.Tangent[float64]{X: ct, Params: nothing})
+	require.Equal(t, gradient, again)
+	require.Equal(t, y, z)
+}
+
 func TestCellDoesNotAllocate(t *testing.T) {
 	const batch, dim = 11, 12
 	f := newField[float32](t, batch, 2)
@@ -216,6 +235,25 @@ func TestCellErrors(t *testing.T) {
 	require.ErrorContains(t, f.Eval(y, y, ode.Call[float64]{Batch: 2, T: []float64{1, 2, 3}}), "3 times for 2 samples")
 	g := ode.Tangent[float64]{Params: map[string][]float64{"other": y}}
 	require.ErrorContains(t, f.VJP(&g, y, y, ode.Call[float64]{Batch: 2, T: []float64{1}}), `no weight "other"`)
+
+	c := f.Cell()
+	v := &graph.Values[float64]{Inputs: [][]float64{y, y[:2], y[:4]}}
+	for _, err := range []error{c.Eval(2, nil), c.VJP(2, v, nil), c.JVP(2, v, nil), c.VJP(2, nil, v)} {
+		require.ErrorContains(t, err, "nil Values")
+	}
+	call := ode.Call[float64]{Batch: 2, T: []float64{1}}
+	inner := []ode.Tap[float64]{{Name: "inner", Data: make([]float64, 24)}}
+	twice := []ode.Tap[float64]{inner[0], {Name: "inner"}}
+	for _, taps := range []ode.Call[float64]{{In: twice}, {Out: twice}} {
+		taps.Batch, taps.T = call.Batch, call.T
+		require.ErrorContains(t, f.Eval(y, y, taps), `tap "inner" is listed twice`)
+	}
+	for _, g := range []ode.Tangent[float64]{{In: twice}, {Out: twice}} {
+		require.ErrorContains(t, f.VJP(&g, y, y, ode.Call[float64]{Batch: 2, T: call.T, In: inner}), `tap "inner" is listed twice`)
+	}
+	g = ode.Tangent[float64]{In: inner}
+	require.ErrorContains(t, f.VJP(&g, y, y, call), `a gradient to tap "inner"`)
+	require.ErrorContains(t, f.JVP(make([]float64, 24), y, call, &g), `nothing replaces the network's own there`)
 
 	require.NoError(t, w.Update(func(string, []float64) {
 		require.ErrorIs(t, w.Set("bias", make([]float64, 12)), graph.ErrBusy)

@@ -128,6 +128,7 @@ func (f *Field[T]) sort(params map[string][]T) (condition []T, err error) {
 			f.weights[name] = x
 		case f.condition == nil:
 			return nil, fmt.Errorf("graph: this network takes no condition")
+		case x == nil: // not wanted
 		case len(x) != len(f.condition):
 			return nil, fmt.Errorf("graph: the condition has %d elements, got %d", len(f.condition), len(x))
 		default:
