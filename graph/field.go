@@ -213,7 +213,10 @@ func (f *Field[T]) Parameters(batch int) []ode.Parameter {
 func (f *Field[T]) Load(name string, dst []T) error {
 	src := f.condition
 	if name != Condition {
-		src = f.cell.weights.Data(name)
+		w := f.cell.weights
+		w.copying.RLock()
+		defer w.copying.RUnlock()
+		src = w.data[name]
 	}
 	if src == nil {
 		return fmt.Errorf("graph: no parameter %q", name)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -24,13 +25,15 @@ type Weight struct {
 // Len is the number of elements.
 func (w Weight) Len() int { return prod(w.Shape) }
 
-// Weights are named tensors. Reading is safe for concurrent use. They are written through Update and Set alone, which
-// count versions and refuse while a [Cell] computes with them.
+// Weights are named tensors. They are written through Update and Set alone, which count versions and refuse while a [Cell]
+// computes with them. All methods are safe for concurrent use, except Arrange, and reading what Data returns: who copies or
+// saves the weights waits for who writes them, and the other way round, so that a copy is of one version.
 type Weights[T Float] struct {
 	list    []Weight
 	data    map[string][]T
 	version atomic.Uint64
-	use     sync.RWMutex // held for reading while a Cell runs
+	use     sync.RWMutex // held for reading while a Cell runs: who writes does not wait for it
+	copying sync.RWMutex // held for reading while they are copied: who writes waits
 }
 
 // NewWeights returns weights as described, drawn from seed. Every weight has a stream of its own, so that it does not
@@ -52,12 +55,20 @@ func NewWeights[T Float](list []Weight, seed uint64) (*Weights[T], error) {
 	return w, nil
 }
 
+// maxElements is the number of elements that a weight may have: far more than there is memory for, and few enough to be counted.
+const maxElements = min(math.MaxInt/16, 1<<43)
+
 func (w *Weights[T]) add(d Weight) error {
 	if d.Name == "" || w.data[d.Name] != nil {
 		return fmt.Errorf("graph: weight name %q is empty or used twice", d.Name)
 	}
 	if len(d.Shape) == 0 || slices.Min(d.Shape) < 1 {
 		return fmt.Errorf("graph: weight %q has shape %v; every axis must be at least 1", d.Name, d.Shape)
+	}
+	for left, axes := maxElements, d.Shape; len(axes) > 0; axes = axes[1:] {
+		if left /= axes[0]; left == 0 {
+			return fmt.Errorf("graph: weight %q has shape %v; more than %d elements fit in no memory", d.Name, d.Shape, maxElements)
+		}
 	}
 	d.Shape = slices.Clone(d.Shape)
 	w.list = append(w.list, d)
@@ -66,7 +77,15 @@ func (w *Weights[T]) add(d Weight) error {
 }
 
 // List describes the weights in their order.
-func (w *Weights[T]) List() []Weight { return slices.Clone(w.list) }
+func (w *Weights[T]) List() []Weight { return cloneList(w.list) }
+
+func cloneList(list []Weight) []Weight {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Shape = slices.Clone(list[i].Shape)
+	}
+	return list
+}
 
 // Len is the number of numbers.
 func (w *Weights[T]) Len() int {
@@ -77,18 +96,34 @@ func (w *Weights[T]) Len() int {
 	return n
 }
 
-// Data is a weight's storage, row-major, to be read only; nil if there is none of that name.
+// Data is a weight's storage, row-major, to be read only, and not while the weights are being written: what is read beside an
+// Update is of no version. It is nil if there is none of that name.
 func (w *Weights[T]) Data(name string) []T { return w.data[name] }
 
 // Version counts the writes.
 func (w *Weights[T]) Version() uint64 { return w.version.Load() }
 
-// Update calls f with every weight, in order, to be changed in place. While a Cell computes it is [ErrBusy].
-func (w *Weights[T]) Update(f func(name string, data []T)) error {
+// lock claims the weights for writing.
+func (w *Weights[T]) lock() error {
 	if !w.use.TryLock() {
 		return fmt.Errorf("weights: %w", ErrBusy)
 	}
-	defer w.use.Unlock()
+	w.copying.Lock()
+	return nil
+}
+
+func (w *Weights[T]) unlock() {
+	w.copying.Unlock()
+	w.use.Unlock()
+}
+
+// Update calls f with every weight, in order, to be changed in place. While a Cell computes, or another Update is at it, it is
+// [ErrBusy]. f must not copy or save the weights, which would wait for it for ever.
+func (w *Weights[T]) Update(f func(name string, data []T)) error {
+	if err := w.lock(); err != nil {
+		return err
+	}
+	defer w.unlock()
 	defer w.version.Add(1)
 	for _, d := range w.list {
 		f(d.Name, w.data[d.Name])
@@ -105,10 +140,10 @@ func (w *Weights[T]) Set(name string, data []T) error {
 	if len(x) != len(data) {
 		return fmt.Errorf("graph: weight %q has %d elements, got %d", name, len(x), len(data))
 	}
-	if !w.use.TryLock() {
-		return fmt.Errorf("weights: %w", ErrBusy)
+	if err := w.lock(); err != nil {
+		return err
 	}
-	defer w.use.Unlock()
+	defer w.unlock()
 	copy(x, data)
 	w.version.Add(1)
 	return nil
@@ -119,7 +154,9 @@ func (w *Weights[T]) Clone() *Weights[T] { return ConvertWeights[T](w) }
 
 // ConvertWeights returns a copy in another element type.
 func ConvertWeights[U, T Float](w *Weights[T]) *Weights[U] {
-	c := &Weights[U]{list: slices.Clone(w.list), data: map[string][]U{}}
+	w.copying.RLock()
+	defer w.copying.RUnlock()
+	c := &Weights[U]{list: cloneList(w.list), data: map[string][]U{}}
 	for name, x := range w.data {
 		y := aligned[U](len(x))
 		for i, v := range x {
@@ -179,6 +216,8 @@ func (w *Weights[T]) Save(path string, dtype Dtype, metadata map[string]string) 
 			tensors[i].Float64 = x
 		}
 	}
+	w.copying.RLock()
+	defer w.copying.RUnlock()
 	if err := safetensors.WriteFile(path, metadata, tensors); err != nil {
 		return fmt.Errorf("graph: saving weights: %w", err)
 	}
@@ -216,11 +255,11 @@ func readWeights[T Float](f *safetensors.File) (*Weights[T], error) {
 	return w, nil
 }
 
-// Arrange puts the weights in the order of list, which they must match.
+// Arrange puts the weights in the order of list, which they must match. It must not run beside any other use of them.
 func (w *Weights[T]) Arrange(list []Weight) error {
 	if err := w.Match(list); err != nil {
 		return err
 	}
-	w.list = slices.Clone(list)
+	w.list = cloneList(list)
 	return nil
 }
