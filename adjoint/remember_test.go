@@ -11,7 +11,7 @@ import (
 )
 
 // A field that remembers its activations gives the gradient the same bits, run after run, and the certificate holds.
-func TestRememberedActivationsChangeNoBits(t *testing.T) {
+func TestSameBitsWithRememberedActivations(t *testing.T) {
 	plan, err := ode.UniPC{Order: 2}.Plan(ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 6, From: .9, To: .05})
 	require.NoError(t, err)
 	gradients := func(limit int64) (all []map[string][]float64) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -169,10 +170,11 @@ func (c *Cell[T]) Spec() Spec { return c.spec }
 // Weights are those the Cell computes with.
 func (c *Cell[T]) Weights() *Weights[T] { return c.weights }
 
-// Hold keeps the workers awake until the function it returns is called: for the length of a sampling run, say.
+// Hold keeps the workers awake until the function it returns is called: for the length of a sampling run, say. Calling that again
+// does nothing.
 func (c *Cell[T]) Hold() (release func()) {
 	c.pool.Hold()
-	return c.pool.Release
+	return sync.OnceFunc(c.pool.Release)
 }
 
 // Bytes is the memory that compiled programs own, all workers together, and that of the copies of weights they share.
@@ -647,9 +649,16 @@ func (c *Cell[T]) write(v *variant[T]) (map[*Node]binding, error) {
 
 // work computes shards, taken in order, until none is left.
 func (c *Cell[T]) work(worker, _ int) {
+	finished := false
+	defer func() {
+		if !finished { // a panic, or an op that ends its goroutine: its turn will not come
+			c.job.queue.broken.Store(true)
+		}
+	}()
 	for i := c.job.next.Add(1) - 1; i < c.job.shards; i = c.job.next.Add(1) - 1 {
 		c.shard(worker, int(i))
 	}
+	finished = true
 }
 
 // shard computes one shard on one worker.
@@ -714,7 +723,9 @@ func (c *Cell[T]) runShard(v *variant[T], p *Program[T], shard, from int) error 
 }
 
 func (c *Cell[T]) fail(err error) {
-	c.job.err.CompareAndSwap(nil, &err)
+	if err != errTurn { // the cause is told by the one who broke the queue
+		c.job.err.CompareAndSwap(nil, &err)
+	}
 	c.job.queue.broken.Store(true)
 }
 

@@ -205,6 +205,15 @@ func TestCellDoesNotAllocate(t *testing.T) {
 	}))
 }
 
+func TestReleasingWhatIsHeldTwiceDoesNothing(t *testing.T) {
+	c := newField[float64](t, 2, 2).Cell()
+	first, second := c.Hold(), c.Hold()
+	first()
+	first()
+	second()
+	require.NotPanics(t, func() { c.Hold()() })
+}
+
 func TestCellErrors(t *testing.T) {
 	m := attentive()
 	w, err := graph.NewWeights[float64](m.Spec().Weights, 1)
@@ -220,6 +229,10 @@ func TestCellErrors(t *testing.T) {
 	}
 	_, err = graph.NewCell(hidden, w)
 	require.ErrorContains(t, err, `depends on input "secret", which its Spec does not list`)
+
+	hidden.Network = func(*graph.Builder, *graph.Inputs) []*graph.Node { return []*graph.Node{nil} }
+	_, err = graph.NewCell(hidden, w)
+	require.ErrorContains(t, err, `output "u" of the network is nil`)
 
 	hidden.Network = func(b *graph.Builder, in *graph.Inputs) []*graph.Node {
 		return []*graph.Node{b.Linear(in.Input(graph.X), in.Weight("nothing"), nil)}

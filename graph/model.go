@@ -167,7 +167,10 @@ func (n *network) check(batch int) error {
 	}
 	for i, p := range n.spec.Outputs {
 		want := Shape(append([]int{batch}, p.Shape...))
-		if n.outputs[i] == nil || !slices.Equal(n.outputs[i].Shape(), want) {
+		if n.outputs[i] == nil {
+			return fmt.Errorf("graph: output %q of the network is nil", p.Name)
+		}
+		if !slices.Equal(n.outputs[i].Shape(), want) {
 			return fmt.Errorf("graph: output %q of the network is %v, its Spec says %v", p.Name, n.outputs[i].Shape(), want)
 		}
 	}

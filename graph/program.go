@@ -283,8 +283,13 @@ func (p *Program[T]) own(i int) {
 	}
 }
 
-// Output is the value of output i of the last run.
-func (p *Program[T]) Output(i int) []T { return p.vals[p.outs[i]] }
+// Output is the value of output i of the last run; nil if there is none.
+func (p *Program[T]) Output(i int) []T {
+	if i < 0 || i >= len(p.outs) {
+		return nil
+	}
+	return p.vals[p.outs[i]]
+}
 
 // Run computes the outputs. Inputs that were not bound to a slice take the value that Gorgonia's Let gave them. A panic
 // of an op comes back as an error that names the op.
@@ -292,14 +297,28 @@ func (p *Program[T]) Run() error { return p.run(0, len(p.steps), len(p.outs)) }
 
 // RunTo computes the first n outputs. [Program.RunFrom] with the same n goes on from there: so the
 // elements of an input that is bound but not yet used, such as a cotangent, may depend on earlier outputs.
-func (p *Program[T]) RunTo(n int) error { return p.run(0, p.end(n), n) }
+func (p *Program[T]) RunTo(n int) error {
+	end, err := p.end(n)
+	if err != nil {
+		return err
+	}
+	return p.run(0, end, n)
+}
 
 // RunFrom computes what [Program.RunTo] has left.
-func (p *Program[T]) RunFrom(n int) error { return p.run(p.end(n), len(p.steps), len(p.outs)) }
+func (p *Program[T]) RunFrom(n int) error {
+	end, err := p.end(n)
+	if err != nil {
+		return err
+	}
+	return p.run(end, len(p.steps), len(p.outs))
+}
 
 // end is the number of steps, all at the front, that the first n outputs need.
-func (p *Program[T]) end(n int) int {
-	end := 0
+func (p *Program[T]) end(n int) (end int, err error) {
+	if n < 0 || n > len(p.outs) {
+		return 0, fmt.Errorf("graph: the first %d outputs; there are %d", n, len(p.outs))
+	}
 	for i := range n {
 		v := p.outs[i]
 		if p.copies[i] >= 0 {
@@ -311,7 +330,7 @@ func (p *Program[T]) end(n int) int {
 			}
 		}
 	}
-	return end
+	return end, nil
 }
 
 // run takes the steps in [from, to), after which the first n outputs are there.

@@ -357,6 +357,23 @@ func TestRunToStopsWhereTheFirstOutputsAreKnown(t *testing.T) {
 	}
 }
 
+func TestOutputsThatAreNotThereAreErrors(t *testing.T) {
+	b := NewBuilder[float64]()
+	p, err := Compile[float64](b.Scale(2, b.Input("x", 2)))
+	require.NoError(t, err)
+	require.NoError(t, p.Bind("x", []float64{1, 2}))
+	for _, n := range []int{-1, 2} {
+		require.ErrorContains(t, p.RunTo(n), "there are 1")
+		require.ErrorContains(t, p.RunFrom(n), "there are 1")
+	}
+	require.NoError(t, p.RunTo(0))
+	require.NoError(t, p.RunFrom(0))
+	require.Equal(t, []float64{2, 4}, p.Output(0))
+	require.NoError(t, p.RunTo(1))
+	require.Nil(t, p.Output(-1))
+	require.Nil(t, p.Output(1))
+}
+
 // overwriter says that dst may be its first source, although it reads the second one afterwards.
 type overwriter struct{ doubled }
 

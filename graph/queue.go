@@ -27,7 +27,7 @@ func (q *queue) enter(output int, number int64) bool {
 		}
 		runtime.Gosched()
 	}
-	return !q.broken.Load()
+	return true
 }
 
 func (q *queue) leave(output int) { q.next[output].Add(1) }

@@ -59,7 +59,7 @@ func (p *passage) run(t *testing.T, n int, names ...string) {
 
 // With and without a memory the values and all gradients have the same bits, in the first run, which learns, and in those that
 // remember; at batches with and without a rest, at any number of workers, and after a change of what is asked for.
-func TestAMemoryChangesNoBits(t *testing.T) {
+func TestSameBitsWithAMemory(t *testing.T) {
 	for _, batch := range []int{1, 4, 8, 11} {
 		for _, workers := range []int{1, 2, 3} {
 			plain := &passage{field: newField[float32](t, batch, workers), batch: batch}
