@@ -42,7 +42,7 @@ type Pool struct {
 	f         func(worker, i int)
 	failed    atomic.Pointer[failure]
 
-	running  atomic.Bool
+	running  sync.Mutex // held by Run
 	closed   atomic.Bool
 	held     atomic.Int64
 	crowded  atomic.Bool // fewer processors than workers: spinning would keep the others from working
@@ -84,10 +84,10 @@ func (p *Pool) Workers() int { return len(p.sleepers) + 1 }
 // If f panics, what has not started is dropped and the first panic comes back as an error with its stack. Run does not
 // allocate, if f is not a closure made for the call. A Pool runs one job at a time: see [ErrBusy].
 func (p *Pool) Run(n int, f func(worker, i int)) error {
-	if !p.running.CompareAndSwap(false, true) {
+	if !p.running.TryLock() {
 		return ErrBusy
 	}
-	defer p.running.Store(false)
+	defer p.running.Unlock()
 	if p.closed.Load() {
 		return ErrClosed
 	}
@@ -231,11 +231,13 @@ func (p *Pool) Release() {
 	}
 }
 
-// Close ends the workers and waits for them, and for a job that is running. It may be called more than once.
+// Close ends the workers and waits for them, and for a job that is running, so a job must not call it. It may be called more than
+// once.
 func (p *Pool) Close() {
-	if p.closed.Swap(true) {
-		return
+	if !p.closed.Swap(true) {
+		p.wake(len(p.sleepers))
 	}
-	p.wake(len(p.sleepers))
 	p.done.Wait()
+	p.running.Lock() // with the caller of Run, who is not waited for yet
+	defer p.running.Unlock()
 }

@@ -122,19 +122,72 @@ func workersAlive() int {
 	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "(*Pool).work(")
 }
 
+// ended waits for workers that have said that they are done and are still on their way out.
+func ended() bool {
+	for range 1000 {
+		if workersAlive() == 0 {
+			return true
+		}
+		time.Sleep(linger)
+	}
+	return false
+}
+
 func TestCloseEndsTheWorkersWhereverTheyAre(t *testing.T) {
-	require.Zero(t, workersAlive())
+	require.True(t, ended())
 	for _, pause := range []time.Duration{0, linger / 2, 3 * linger} {
 		p := New(4)
 		require.NoError(t, p.Run(8, func(_, _ int) {}))
 		time.Sleep(pause)
 		p.Close()
-		require.Zero(t, workersAlive(), "after a pause of %v", pause)
+		require.True(t, ended(), "after a pause of %v", pause)
 	}
 	held := New(2)
 	held.Hold()
 	held.Close()
-	require.Zero(t, workersAlive())
+	require.True(t, ended())
+}
+
+// The caller of Run is a worker too, and the only one that a closed pool still has.
+func TestCloseWaitsForTheJob(t *testing.T) {
+	for _, workers := range []int{1, 2, 3} {
+		p := New(workers)
+		began, run := make(chan struct{}), make(chan error)
+		var over atomic.Bool
+		go func() {
+			run <- p.Run(1, func(_, _ int) {
+				close(began)
+				time.Sleep(20 * linger)
+				over.Store(true)
+			})
+		}()
+		<-began
+		p.Close()
+		require.True(t, over.Load(), "%d workers", workers)
+		require.NoError(t, <-run)
+	}
+}
+
+// A function that ends the caller's goroutine ends Run only when no worker is inside the job any more.
+func TestGoexitOfTheCallerWaitsForTheOthers(t *testing.T) {
+	p := New(2)
+	defer p.Close()
+	began, left := make(chan struct{}), make(chan struct{})
+	var over atomic.Bool
+	go func() {
+		defer close(left)
+		_ = p.Run(2, func(worker, _ int) {
+			if worker == 0 {
+				<-began
+				runtime.Goexit()
+			}
+			close(began)
+			time.Sleep(20 * linger)
+			over.Store(true)
+		})
+	}()
+	<-left
+	require.True(t, over.Load())
 }
 
 func parked(p *Pool) func() bool {
