@@ -173,8 +173,8 @@ func (a *Adjoint[T]) end() {
 // Gradient runs the plan, asks the loss, and pulls its gradient back. After the first call it does not allocate with
 // [Checkpoint], unless a parameter of the plan is in Wrt, or the field or the loss allocates.
 //
-// Errors after the run has begun are an [Interrupted], and numbers that went bad an ode.NumericError or [ErrNotFinite];
-// the Adjoint can be used again.
+// Once the run has begun, its errors, forward and back, are an [Interrupted]; that of the loss comes back as it is, wrapped. Numbers
+// that went bad are an ode.NumericError or [ErrNotFinite]. The Adjoint can be used again.
 func (a *Adjoint[T]) Gradient(ctx context.Context, in Inputs[T], loss Loss[T]) (*Result[T], error) {
 	if err := a.begin(); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package adjoint_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 	"slices"
@@ -187,6 +188,43 @@ func TestWhatTakesNoPartIsExactlyZero(t *testing.T) {
 			}
 			require.Equal(t, want, g, "%v: %s", strategy, name)
 		}
+	}
+}
+
+// A result is the caller's until the next run: what is changed in it is not in the next one.
+func TestAChangedResultDoesNotComeBack(t *testing.T) {
+	for _, strategy := range strategies {
+		p, in := problem[float64](t, strategy)
+		a := prepare(t, p)
+		r, err := a.Gradient(t.Context(), in, quadratic)
+		require.NoError(t, err)
+		first := copied(r)
+		require.Equal(t, make([]float64, len(r.Gradients["idle"])), r.Gradients["idle"])
+		for _, g := range r.Gradients {
+			for i := range g {
+				g[i]++
+			}
+		}
+		for _, g := range r.Params {
+			for i := range g {
+				g[i]++
+			}
+		}
+		again, err := a.Gradient(t.Context(), in, quadratic)
+		require.NoError(t, err)
+		require.Equal(t, first.Gradients, again.Gradients, strategy)
+		require.Equal(t, first.Params, again.Params, strategy)
+	}
+}
+
+// The error of a loss is its own, not that of a run that was interrupted.
+func TestTheErrorOfALossIsWrapped(t *testing.T) {
+	for _, strategy := range strategies {
+		p, in := problem[float64](t, strategy)
+		_, err := prepare(t, p).Gradient(t.Context(), in, func(_, _ adjoint.States[float64]) (float64, error) { return 0, errTest })
+		require.ErrorIs(t, err, errTest)
+		var stopped *adjoint.Interrupted[float64]
+		require.False(t, errors.As(err, &stopped))
 	}
 }
 

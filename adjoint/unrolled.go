@@ -31,7 +31,8 @@ type unrolled[T Float] struct {
 	params      map[string][]T
 	drawn       [][]T
 	gradients   map[string][]T
-	tableGrad   []T // what the program writes
+	zero        [][]T // of them, those that the program does not write
+	tableGrad   []T   // what the program writes
 	tableGrad64 []float64
 	size        int64
 }
@@ -72,7 +73,7 @@ func newUnrolled[T Float](p *Problem[T], w wanted) (*unrolled[T], error) {
 	}
 	u.outs = len(outs)
 
-	// What is wanted, and the memory for it. Gradients that are exactly zero have no node, and stay as they are made.
+	// What is wanted, and the memory for it. Gradients that are exactly zero have no node.
 	var wrt []*graph.Node
 	var grads [][]T
 	want := func(n *graph.Node) []T {
@@ -97,6 +98,8 @@ func newUnrolled[T Float](p *Problem[T], w wanted) (*unrolled[T], error) {
 	for i, g := range b.Gradient(outs, cots, wrt) {
 		if g != nil {
 			outs, results = append(outs, g), append(results, grads[i])
+		} else {
+			u.zero = append(u.zero, grads[i])
 		}
 	}
 	if err := b.Err(); err != nil {
@@ -246,6 +249,9 @@ func (u *unrolled[T]) pull(ctx context.Context, in *Inputs[T], r *Result[T]) err
 		return &ode.Interrupted[T]{Err: err}
 	}
 	r.VJP = u.plan.NFE()
+	for _, g := range u.zero {
+		clear(g) // the caller may have changed the last result
+	}
 	for name, g := range u.gradients {
 		r.Gradients[name] = g
 	}
