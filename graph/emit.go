@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ebb-go/ebb/ode"
@@ -85,6 +86,9 @@ type Constant struct {
 // It is an error if the plan does not pass [ode.Plan.Verify], does not fit ([ode.Fits]), is a transposed one, has a field of
 // coefficients that is not of batch samples or dim elements, or passes a tap that the field does not have.
 func Emit[T Float](b *Builder, p *ode.Plan, f Emittable[T], batch, dim int, table bool) (*Emission, error) {
+	if p == nil || f == nil {
+		return nil, errors.New("graph: emission needs a plan and a field")
+	}
 	if err := p.Verify(); err != nil {
 		return nil, err
 	}

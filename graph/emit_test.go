@@ -267,6 +267,10 @@ func TestEmitRefuses(t *testing.T) {
 		_, err := graph.Emit(graph.NewBuilder[float64](), c.plan, f, c.batch, emitDim, false)
 		require.ErrorContains(t, err, want)
 	}
+	_, err = graph.Emit(graph.NewBuilder[float64](), nil, f, emitBatch, emitDim, false)
+	require.ErrorContains(t, err, "needs a plan and a field")
+	_, err = graph.Emit[float64](graph.NewBuilder[float64](), plan, nil, emitBatch, emitDim, false)
+	require.ErrorContains(t, err, "needs a plan and a field")
 	_, err = graph.Emit(graph.NewBuilder[float64](), plan, f, emitBatch, emitDim+1, false)
 	require.Error(t, err, "states of another size than the network's")
 }

@@ -332,6 +332,11 @@ func TestMisuseOfARunnerIsNamed(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 
+	_, err := NewRunner[float64](nil, 1, 1)
+	require.ErrorContains(t, err, "the plan is nil")
+	_, err = Sample[float64](t.Context(), nil, nil, make([]float64, 3), 1)
+	require.ErrorContains(t, err, "the plan is nil")
+
 	type ports = map[string][]float64
 	p := handPlan(t, false)
 	q, err := p.Transpose()

@@ -1,6 +1,7 @@
 package ode
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"unsafe"
@@ -59,6 +60,9 @@ type factors[T Float] struct {
 // It is an error if p does not pass the structural checks of [Plan.Verify], a field of coefficients does not have dim
 // elements or batch samples, or keep names a register that is not there.
 func NewRunner[T Float](p *Plan, batch, dim int, keep ...Reg) (*Runner[T], error) {
+	if p == nil {
+		return nil, errors.New("ode: NewRunner: the plan is nil")
+	}
 	if batch < 1 || dim < 1 || dim > (1<<40)/batch {
 		return nil, fmt.Errorf("ode: NewRunner: batch %d of %d values; both must be at least 1", batch, dim)
 	}
