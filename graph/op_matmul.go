@@ -10,7 +10,7 @@ import (
 // matmul is op(A)·op(B) on the last two axes, batched over equal leading ones. It is closed under differentiation.
 type matmul struct{ ta, tb bool }
 
-// MatMul returns a·b on the last two axes; ta and tb transpose them first. Leading axes must agree and are batches.
+// MatMul returns x·y on the last two axes; tx and ty transpose them first. Leading axes must agree and are batches.
 func (b *Builder) MatMul(x, y *Node, tx, ty bool) *Node { return b.Apply(matmul{tx, ty}, x, y) }
 
 func (o matmul) String() string {

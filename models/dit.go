@@ -12,7 +12,7 @@ type DiTConfig struct {
 	Channels, Height, Width int // of the image
 	Patch                   int // side of a patch, which divides Height and Width
 	Hidden                  int // width of a token, a multiple of Heads
-	Depth                   int // number of blocks, up to 16
+	Depth                   int // number of blocks, up to 32
 	Heads                   int
 	Ratio                   int // width of the blocks' MLP over Hidden; 4 by default
 
