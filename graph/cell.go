@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -170,11 +169,11 @@ func (c *Cell[T]) Spec() Spec { return c.spec }
 // Weights are those the Cell computes with.
 func (c *Cell[T]) Weights() *Weights[T] { return c.weights }
 
-// Hold keeps the workers awake until the function it returns is called: for the length of a sampling run, say. Calling that again
-// does nothing.
+// Hold keeps the workers awake until the function it returns is called: for the length of a sampling run, say. Who calls that
+// twice may let workers sleep that another has held, which costs time alone.
 func (c *Cell[T]) Hold() (release func()) {
 	c.pool.Hold()
-	return sync.OnceFunc(c.pool.Release)
+	return c.pool.Release
 }
 
 // Bytes is the memory that compiled programs own, all workers together, and that of the copies of weights they share.

@@ -224,10 +224,12 @@ func (p *Pool) Hold() {
 	p.wake(len(p.sleepers))
 }
 
-// Release undoes one Hold.
+// Release undoes one Hold, if there is one.
 func (p *Pool) Release() {
-	if p.held.Add(-1) < 0 {
-		panic("parallel: Release without Hold")
+	for {
+		if n := p.held.Load(); n == 0 || p.held.CompareAndSwap(n, n-1) {
+			return
+		}
 	}
 }
 
