@@ -37,7 +37,8 @@ type Spec struct {
 	Schedule   ode.Schedule   // and the schedule it was trained on; nil for other networks
 
 	// Shard is the number of samples computed together, 0 for 8. It is a constant of the network because sums over the
-	// batch are taken shard by shard: the bits of a gradient depend on it.
+	// batch are taken shard by shard: the bits of a gradient depend on it. Values do not, as long as the network keeps its
+	// samples apart, see [Model].
 	Shard int
 }
 
@@ -55,6 +56,11 @@ func port(ports []Port, name string) (Port, bool) {
 // A Model is a network: a description, and a function that builds it. Build is called once for every batch size and
 // element type, must build the same network each time, and must use nothing but what Inputs hands out: a network that
 // depends on another input is an error.
+//
+// Samples must be kept apart: what is at one place of the first axis of an output may depend on weights and on that place of the
+// inputs. A [Cell] computes shards of a batch, the last of which may be shorter, so that what mixes samples, x − [Builder.Mean](x, 0)
+// say, depends on where the batch is cut, without an error. To see that a network keeps the rule, compare a sample alone
+// with the same one in a batch: of ebb's ops the bits are equal.
 type Model interface {
 	Spec() Spec
 	Build(b *Builder, in *Inputs) []*Node
