@@ -1,5 +1,7 @@
 package ode
 
+import "math"
+
 // A Layout places the registers of a plan in buffers.
 type Layout struct {
 	Slot []int    // the buffer of each register, −1 for one that nothing writes
@@ -19,7 +21,7 @@ func (p *Plan) Live(keep ...Reg) Layout {
 	if err != nil {
 		panic("ode: Live of a plan that Verify refuses: " + err.Error())
 	}
-	const always = 1 << 62
+	const always = math.MaxInt
 	last := make([]int, p.Regs) // position of the last read, −1 if none
 	for r := range last {
 		last[r] = -1

@@ -3,6 +3,7 @@ package ode
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"unsafe"
 )
@@ -63,7 +64,7 @@ func NewRunner[T Float](p *Plan, batch, dim int, keep ...Reg) (*Runner[T], error
 	if p == nil {
 		return nil, errors.New("ode: NewRunner: the plan is nil")
 	}
-	if batch < 1 || dim < 1 || dim > (1<<40)/batch {
+	if batch < 1 || dim < 1 || dim > min(1<<40, math.MaxInt/64)/batch {
 		return nil, fmt.Errorf("ode: NewRunner: batch %d of %d values; both must be at least 1", batch, dim)
 	}
 	for _, check := range []func() error{p.verifyBorder, p.verifyCode, p.verifyKnots} {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/ebb-go/ebb/graph"
 	"github.com/ebb-go/ebb/models"
@@ -144,7 +145,7 @@ func openTrainer(threads, batch int) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := train.New(task, w, train.Config{Steps: 1 << 40, Batch: batch, Workers: threads, Optimizer: train.AdamW{Rate: 1e-4, Decay: 0.01}})
+	t, err := train.New(task, w, train.Config{Steps: math.MaxInt, Batch: batch, Workers: threads, Optimizer: train.AdamW{Rate: 1e-4, Decay: 0.01}})
 	if err != nil {
 		return nil, err
 	}
