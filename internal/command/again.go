@@ -13,11 +13,16 @@ func Again(args ...string) string {
 	if info, ok := debug.ReadBuildInfo(); ok && temporary(os.Args[0]) {
 		words = []string{"go", "run", packageOf(info)}
 	}
-	words = append(words, args...)
+	return Line(append(words, args...)...)
+}
+
+// Line is a line for a POSIX shell of a program and its arguments.
+func Line(words ...string) string {
+	line := make([]string, len(words))
 	for i, w := range words {
-		words[i] = quoted(w)
+		line[i] = quoted(w)
 	}
-	return strings.Join(words, " ")
+	return strings.Join(line, " ")
 }
 
 // temporary says whether a program lies where go run builds it.
