@@ -63,7 +63,7 @@ func (s *study[T]) attackStart(ctx context.Context) (*outcome[T], error) {
 		}
 	}
 
-	o := &outcome[T]{name: "audit", result: r, curve: r.Curve, latent: r.Values["x"]}
+	o := &outcome[T]{name: "audit", result: r, curve: r.Curve, latent: r.Values["x"], condition: fieldCondition(field, c.samples*s.width)}
 	starts := []struct {
 		name string
 		z    []T

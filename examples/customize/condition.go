@@ -48,9 +48,6 @@ func (s *study[T]) learn(ctx context.Context) (*outcome[T], error) {
 	if s.mine {
 		shown = s.pictures.N
 	}
-	if shown < 4 {
-		return nil, fmt.Errorf("%d pictures of a concept; at least 4 are needed", shown)
-	}
 	references, err := pixels[T](s.pictures, ofAll(s.pictures)[:shown]...)
 	if err != nil {
 		return nil, err
@@ -304,7 +301,9 @@ func (s *study[T]) textualInversion(ctx context.Context, c concept, start, refer
 	g, m, m2 := make([]T, len(v)), make([]T, len(v)), make([]T, len(v))
 	x, residual, u, times := make([]T, n*s.dim), make([]T, n*s.dim), make([]T, n*s.dim), make([]T, n)
 	tangent := ode.Tangent[T]{Params: map[string][]T{graph.Condition: grad}}
+	s.begin(steps)
 	for k := range steps {
+		s.stage.Add(1, fmt.Sprintf("condition: baseline, textual inversion: step %d of %d", k+1, steps))
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

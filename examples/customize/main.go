@@ -17,17 +17,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/ebb-go/ebb/adjoint"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/train/customize"
 )
 
 type settings struct {
-	targets []string
+	targets []string // nil: those that are done by default
 	data    string
 	images  string
 	to      string
@@ -44,21 +44,21 @@ type settings struct {
 var known = []string{"latent", "condition", "weights", "audit", "hacked"}
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := command(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			os.Exit(2)
-		}
-		fmt.Fprintln(os.Stderr, "customize:", err)
-		os.Exit(1)
-	}
+	command.Main("customize", nothing, func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }
 
-func parse(args []string, stderr io.Writer) (settings, error) {
+// nothing is what an interrupt leaves before the first target is finished.
+const nothing = "; nothing was finished"
+
+func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(format, v...)) }
+
+// parse reads the command line. Help goes to help.
+func parse(args []string, help io.Writer) (settings, error) {
 	var s settings
 	f := flag.NewFlagSet("customize", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	target := f.String("target", "all", "what to customize: latent, condition, weights, audit, several with commas, or all of these; or hacked, a warning")
 	f.StringVar(&s.data, "data", "fashion", "images and networks: fashion, digits, or a folder made like testdata/fashion or testdata/digits")
 	f.StringVar(&s.images, "images", "", "folder of PNG pictures of your own, to edit and to learn as a concept; subfolders may name the classes")
@@ -70,71 +70,92 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	f.Float64Var(&s.scale, "effort", 1, "multiplies every number of iterations")
 	f.BoolVar(&s.dry, "dry-run", false, "print the predicted seconds and bytes and stop")
 	if err := f.Parse(args); err != nil {
-		return s, err
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(help, "customize changes images and samples by exact gradients through a sampler.")
+			f.SetOutput(help)
+			f.PrintDefaults()
+			return s, err
+		}
+		return s, command.Usage(err)
 	}
 	if f.NArg() > 0 {
-		return s, fmt.Errorf("unexpected argument %q; all settings are flags", f.Arg(0))
+		return s, misuse("unexpected argument %q; all settings are flags", f.Arg(0))
 	}
-	switch {
-	case *target == "all" && s.images != "":
-		s.targets = known[:2]
-	case *target == "all":
-		s.targets = known[:4]
-	default:
-		for _, t := range strings.Split(*target, ",") {
-			if !slices.Contains(known, t) {
-				return s, fmt.Errorf("-target %q: it is one of %s, several with commas, or all", t, strings.Join(known, ", "))
-			}
-			if s.images != "" && !slices.Contains(known[:2], t) {
-				return s, fmt.Errorf("-images has no effect on -target %s, which works on samples; leave one of them out", t)
-			}
-			s.targets = append(s.targets, t)
+	if *target != "all" {
+		s.targets = strings.Split(*target, ",")
+	}
+	for i, t := range s.targets {
+		switch {
+		case !slices.Contains(known, t):
+			return s, misuse("-target %q: it is one of %s, several with commas, or all", t, strings.Join(known, ", "))
+		case slices.Contains(s.targets[:i], t):
+			return s, misuse("-target %s names %s twice", *target, t)
+		case s.images != "" && !slices.Contains(known[:2], t):
+			return s, misuse("-images has no effect on -target %s, which works on samples; leave one of them out", t)
 		}
 	}
 	if s.to != "" && s.images == "" {
-		return s, fmt.Errorf("-to %s has an effect with -images only", s.to)
+		return s, misuse("-to %s has an effect with -images only", s.to)
 	}
 	if s.dtype != "float32" && s.dtype != "float64" {
-		return s, fmt.Errorf("-dtype %q: it is float32 or float64", s.dtype)
+		return s, misuse("-dtype %q: it is float32 or float64", s.dtype)
 	}
 	if !(s.scale > 0 && s.scale <= 100) {
-		return s, fmt.Errorf("-effort %g: it is above 0 and at most 100", s.scale)
+		return s, misuse("-effort %g: it is above 0 and at most 100", s.scale)
 	}
 	return s, nil
 }
 
-func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	s, err := parse(args, stderr)
+// run is the whole program: out gets the results, log the progress.
+func run(ctx context.Context, args []string, out, log io.Writer) error {
+	s, err := parse(args, out)
 	if err != nil {
 		return err
 	}
-	return s.command(ctx, stdout, stderr)
+	return s.run(ctx, out, log)
 }
 
-func (s settings) command(ctx context.Context, stdout, stderr io.Writer) error {
+func (s settings) run(ctx context.Context, out, log io.Writer) error {
 	if s.prepare != "" {
-		return prepare(ctx, s.prepare, folder(s.data), stdout)
+		return prepare(ctx, s.prepare, folder(s.data), out)
 	}
 	if s.dtype == "float64" {
-		return run[float64](ctx, s, stdout, stderr)
+		return runIn[float64](ctx, s, out, log)
 	}
-	return run[float32](ctx, s, stdout, stderr)
+	return runIn[float32](ctx, s, out, log)
 }
 
-func run[T customize.Float](ctx context.Context, set settings, stdout, stderr io.Writer) error {
+// chosen are the targets that there are enough pictures for, and a note if one is left out that was not asked for by name.
+func (s settings) chosen(pictures int) (targets []string, note string, err error) {
+	short := s.images != "" && pictures < fewest
+	switch {
+	case short && slices.Contains(s.targets, "condition"):
+		return nil, "", misuse("-target condition: -images %s holds %s, and a concept is learned from at least %d", s.images, number(pictures, "picture"), fewest)
+	case s.targets != nil:
+		return s.targets, "", nil
+	case short:
+		return known[:1], fmt.Sprintf("condition is left out: a concept is learned from at least %d pictures", fewest), nil
+	case s.images != "":
+		return known[:2], "", nil
+	}
+	return known[:4], "", nil
+}
+
+func number(n int, of string) string {
+	if n != 1 {
+		of += "s"
+	}
+	return fmt.Sprint(n, " ", of)
+}
+
+func runIn[T customize.Float](ctx context.Context, set settings, out, log io.Writer) error {
 	if !set.dry { // what cannot be written is said before anything is computed
-		if err := os.MkdirAll(set.out, 0o755); err != nil {
+		if err := command.Writable(filepath.Join(set.out, reportFile)); err != nil {
 			return err
 		}
-		probe, err := os.CreateTemp(set.out, ".writable-*")
-		if err != nil {
-			return fmt.Errorf("-out %s cannot be written to: %w", set.out, err)
-		}
-		probe.Close()
-		os.Remove(probe.Name())
 	}
 	began := time.Now()
-	st, err := open[T](set.data, set.seed, stderr)
+	st, err := open[T](set.data, set.seed, log)
 	if err != nil {
 		return err
 	}
@@ -148,73 +169,53 @@ func run[T customize.Float](ctx context.Context, set settings, stdout, stderr io
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(stdout, fit)
+		fmt.Fprintln(out, fit)
 		if set.to != "" {
 			if st.asked, err = st.class(set.to); err != nil {
-				return fmt.Errorf("-to %w", err)
+				return misuse("-to %w", err)
 			}
 		}
 	}
-	if set.dry {
-		return st.predict(ctx, set.targets, stdout)
-	}
-	var outcomes []*outcome[T]
-	for _, t := range set.targets {
-		o, err := map[string]func(context.Context) (*outcome[T], error){
-			"latent": st.latent, "condition": st.learn, "weights": st.embolden, "audit": st.attackStart, "hacked": st.runaway}[t](ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", t, err)
-		}
-		fmt.Fprintln(stdout, o.line())
-		outcomes = append(outcomes, o)
-	}
-	files, err := write(set.out, st.things, st.model.Spec(), outcomes)
+	targets, note, err := set.chosen(st.held.N)
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		fmt.Fprintln(stdout, "wrote", f)
+	if note != "" {
+		fmt.Fprintln(out, note)
 	}
-	fmt.Fprintf(stdout, "%.1f s in all\n", time.Since(began).Seconds())
+	if set.dry {
+		return st.predict(ctx, targets, out)
+	}
+	var done []*outcome[T]
+	state := nothing
+	for i, t := range targets {
+		o, err := st.reach(ctx, t)
+		st.stage.End()
+		if err == nil {
+			done = append(done, o)
+			err = write(set.out, st.things, st.model.Spec(), done)
+		}
+		if err != nil {
+			return command.Stopped(fmt.Errorf("%s: %w", t, err), state)
+		}
+		state = fmt.Sprintf("; %s finished, in %s", strings.Join(targets[:i+1], ", "), set.out)
+		fmt.Fprintf(out, "%s\nwrote %s, to be drawn by\n  %s\n", o.line(), o.file(set.out), o.drawn(set))
+	}
+	fmt.Fprintf(out, "wrote %s\nwrote %s\n%.1f s in all\n", filepath.Join(set.out, pictureFile), filepath.Join(set.out, reportFile), time.Since(began).Seconds())
 	return nil
 }
 
-// predict times one gradient of each target and multiplies.
-func (s *study[T]) predict(ctx context.Context, targets []string, stdout io.Writer) error {
-	total := 0.0
-	for _, t := range targets {
-		inside, batch, runs, wrt := s.edit.inside, len(s.edit.pairs)*s.edit.each, 2*s.edit.runs, []string{"x"}
-		switch t {
-		case "condition":
-			inside, batch, runs, wrt = s.concept.inside, s.concept.batch, 2*s.concept.runs, []string{"condition"}
-		case "weights", "hacked":
-			inside, batch, runs, wrt = s.bold.inside, s.bold.batch, 2*s.bold.runs, matrices(s.model.Spec())
-		case "audit":
-			inside, batch, runs = s.subject.audit.inside, s.subject.audit.samples, 2*s.subject.audit.runs
-		}
-		sm, _, err := s.sampler(make([]int, batch), inside)
-		if err != nil {
-			return err
-		}
-		a, err := adjoint.New(adjoint.Problem[T]{Plan: sm.Plan, Field: sm.Field, Batch: batch, Dim: s.dim, Wrt: wrt})
-		if err != nil {
-			return err
-		}
-		x := s.noise(batch, 3)
-		var bytes int64
-		var each time.Duration
-		for range 3 { // the first compiles, the second makes room for activations
-			began := time.Now()
-			r, err := a.Gradient(ctx, adjoint.From(x), customize.Stay(x))
-			if err != nil {
-				return err
-			}
-			each, bytes = time.Since(began), r.Bytes
-		}
-		seconds := each.Seconds()*float64(s.times(runs)) + 1
-		total += seconds
-		fmt.Fprintf(stdout, "%-10s about %.0f s, %.1f MiB for a gradient (%d evaluations inside, batch %d)\n", t, seconds, float64(bytes)/(1<<20), inside, batch)
+// reach does what a target is.
+func (s *study[T]) reach(ctx context.Context, target string) (*outcome[T], error) {
+	switch target {
+	case "latent":
+		return s.latent(ctx)
+	case "condition":
+		return s.learn(ctx)
+	case "weights":
+		return s.embolden(ctx)
+	case "audit":
+		return s.attackStart(ctx)
 	}
-	fmt.Fprintf(stdout, "in all about %.0f s\n", total)
-	return nil
+	return s.runaway(ctx)
 }

@@ -5,19 +5,24 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"image"
 	"image/color"
 	"image/png"
 	"io"
+	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/train/data"
 )
@@ -33,12 +38,14 @@ func customized(t *testing.T, args ...string) (map[string]report, string, string
 // inShort is customized on few samples: for what does not depend on their number.
 func inShort(t *testing.T, args ...string) (map[string]report, string, string) {
 	t.Helper()
-	return changed(t, func(s *subject) {
-		s.edit.each = 1
-		s.concept.batch, s.concept.test = 8, 20
-		s.bold.batch, s.bold.test = 10, 20
-		s.audit.samples = 5
-	}, args...)
+	return changed(t, fewSamples, args...)
+}
+
+func fewSamples(s *subject) {
+	s.edit.each = 1
+	s.concept.batch, s.concept.test = 8, 20
+	s.bold.batch, s.bold.test = 10, 20
+	s.audit.samples = 5
 }
 
 func changed(t *testing.T, change func(*subject), args ...string) (map[string]report, string, string) {
@@ -48,12 +55,17 @@ func changed(t *testing.T, change func(*subject), args ...string) (map[string]re
 	require.NoError(t, err)
 	s.change = change
 	var out bytes.Buffer
-	require.NoError(t, s.command(context.Background(), &out, io.Discard))
-	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	require.NoError(t, s.run(context.Background(), &out, io.Discard))
+	return readReport(t, dir), dir, out.String()
+}
+
+func readReport(t *testing.T, dir string) map[string]report {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, reportFile))
 	require.NoError(t, err)
 	var r struct{ Targets map[string]report }
 	require.NoError(t, json.Unmarshal(text, &r))
-	return r.Targets, dir, out.String()
+	return r.Targets
 }
 
 // What the command promises: every target beats its baselines, by a judge that no loss has seen, the optimum stands with more
@@ -117,9 +129,19 @@ func TestGarments(t *testing.T) {
 	if os.Getenv("EBB_LONG_GARMENTS") == "" {
 		t.Skip("takes minutes; EBB_LONG_GARMENTS=1 runs it")
 	}
+	var dry bytes.Buffer
+	require.NoError(t, run(context.Background(), []string{"-data", garments, "-dry-run"}, &dry, io.Discard))
+	t.Log(dry.String())
 	targets, dir, out := customized(t, "-data", garments)
 	t.Log(out)
 	require.Len(t, targets, 4)
+	for name, r := range targets {
+		var predicted float64
+		_, line, _ := strings.Cut(dry.String(), fmt.Sprintf("%-10s about ", name))
+		_, err := fmt.Sscan(line, &predicted)
+		require.NoError(t, err)
+		require.InDelta(t, 0, math.Log(r.Seconds/predicted), math.Log(1.5), "%s: %.0f s predicted, %.0f s taken", name, predicted, r.Seconds)
+	}
 	for name, r := range targets {
 		for baseline, score := range r.Baseline {
 			require.Greater(t, r.Score, score, "%s against %s", name, baseline)
@@ -168,7 +190,7 @@ func requireArtifacts(t *testing.T, dir, data string) {
 	m, _, _, err := models.Load[float32](filepath.Join(data, "flow.safetensors"))
 	require.NoError(t, err)
 	for name, has := range map[string]func(a models.Artifact[float32]) bool{
-		"audit":     func(a models.Artifact[float32]) bool { return len(a.Latent) > 0 },
+		"audit":     func(a models.Artifact[float32]) bool { return len(a.Latent) > 0 && len(a.Condition) > 0 },
 		"latent":    func(a models.Artifact[float32]) bool { return len(a.Latent) > 0 && len(a.Condition) > 0 },
 		"condition": func(a models.Artifact[float32]) bool { return len(a.Condition) > 0 },
 		"weights":   func(a models.Artifact[float32]) bool { return len(a.Delta) == len(matrices(m.Spec())) },
@@ -201,26 +223,57 @@ func TestTargetsAndSeedsAreChosen(t *testing.T) {
 	require.NotEqual(t, two["condition"].LossAfter, other["condition"].LossAfter)
 }
 
-// Pictures of one's own are fitted, told from their classes by their folders or by the critic, edited and learned.
-func TestPicturesOfOnesOwn(t *testing.T) {
+// pictures is a folder of threes of 40×40, drawn as on paper.
+func pictures(t *testing.T, n int) string {
+	t.Helper()
 	all, err := data.Digits(filepath.Join(digits, digitsFile))
 	require.NoError(t, err)
-	flat, named := t.TempDir(), t.TempDir()
-	for n, i := range ofClass(all, 3)[:6] {
-		big := image.NewGray(image.Rect(0, 0, 40, 40)) // ink dark on light, as on paper
+	dir := t.TempDir()
+	for n, i := range ofClass(all, 3)[:n] {
+		big := image.NewGray(image.Rect(0, 0, 40, 40)) // ink dark on light
 		for y := range 40 {
 			for x := range 40 {
 				big.SetGray(x, y, color.Gray{Y: uint8(127.5 - 127.5*all.Image(i)[y/5*8+x/5])})
 			}
 		}
-		for _, dir := range []string{flat, filepath.Join(named, "3")} {
-			require.NoError(t, os.MkdirAll(dir, 0o777))
-			f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.png", n)))
-			require.NoError(t, err)
-			require.NoError(t, png.Encode(f, big))
-			require.NoError(t, f.Close())
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.png", n)))
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, big))
+		require.NoError(t, f.Close())
+	}
+	return dir
+}
+
+// Fewer pictures than a concept is learned from are edited; one has no diversity.
+func TestFewPictures(t *testing.T) {
+	for n := 1; n < fewest; n++ {
+		dir := pictures(t, n)
+		targets, out, text := inShort(t, "-images", dir, "-effort", "0.05")
+		require.Len(t, targets, 1)
+		require.Contains(t, targets, "latent")
+		require.Contains(t, text, "condition is left out: a concept is learned from at least 4 pictures")
+		require.Equal(t, n > 1, targets["latent"].Diversity > 0)
+		requirePicture(t, out)
+
+		var dry bytes.Buffer
+		require.NoError(t, run(context.Background(), []string{"-data", digits, "-images", dir, "-dry-run"}, &dry, io.Discard))
+		require.Contains(t, dry.String(), "condition is left out")
+		require.Contains(t, dry.String(), fmt.Sprintf("(8 evaluations inside, batch %d)", n))
+		require.NotContains(t, dry.String(), "condition  about")
+
+		for _, args := range [][]string{{"-target", "condition"}, {"-target", "latent,condition"}, {"-target", "condition", "-dry-run"}} {
+			out := filepath.Join(t.TempDir(), "out")
+			err := run(context.Background(), append([]string{"-data", digits, "-images", dir, "-out", out}, args...), io.Discard, io.Discard)
+			require.ErrorContains(t, err, "a concept is learned from at least 4")
+			require.ErrorAs(t, err, new(command.UsageError))
 		}
 	}
+}
+
+// Pictures of one's own are fitted, told from their classes by their folders or by the critic, edited and learned.
+func TestPicturesOfOnesOwn(t *testing.T) {
+	flat, named := pictures(t, 6), t.TempDir()
+	require.NoError(t, os.CopyFS(filepath.Join(named, "3"), os.DirFS(flat)))
 	edits := map[string]report{}
 	for name, args := range map[string][]string{"flat": {"-images", flat}, "named": {"-images", named}, "to 9": {"-images", flat, "-to", "9"}} {
 		targets, _, out := inShort(t, append(args, "-effort", "0.1")...)
@@ -240,7 +293,7 @@ func TestPicturesOfOnesOwn(t *testing.T) {
 		"-to 3 has an effect with -images only":                         {"-to", "3"},
 		"no file named *.png":                                           {"-images", t.TempDir()},
 	} {
-		err := command(context.Background(), append([]string{"-data", digits, "-out", t.TempDir()}, args...), io.Discard, io.Discard)
+		err := run(context.Background(), append([]string{"-data", digits, "-out", t.TempDir()}, args...), io.Discard, io.Discard)
 		require.ErrorContains(t, err, want)
 	}
 }
@@ -254,10 +307,54 @@ func TestHacked(t *testing.T) {
 	require.Less(t, r.Judge, r.Extra["judge_before"])
 }
 
+// What a prediction is made of: the gradients that a target takes, as its report counts them, those of its baselines, and as
+// many pictures as there are.
+func TestCosts(t *testing.T) {
+	const effort = 0.2
+	targets, _, _ := inShort(t, "-target", "latent,condition,weights,audit,hacked", "-effort", fmt.Sprint(effort))
+	st, err := open[float32](digits, 1, io.Discard)
+	require.NoError(t, err)
+	defer st.Close()
+	st.quick = effort
+	fewSamples(st.subject)
+	extra := map[string]map[string]int{
+		"latent":    {"baseline: pixels": 12},
+		"condition": {"baseline: textual inversion": targets["condition"].VJP},
+		"weights":   {"baseline: last step only": 20, "baseline: steps before the last": 20 * 10},
+		"audit":     {"baseline: one-step gradient": 6},
+	}
+	for _, target := range known { // in this order, for networks keep the room that they once took
+		baselines := extra[target]
+		main, costs, err := st.costs(target)
+		require.NoError(t, err)
+		for _, c := range costs {
+			switch {
+			case c.name == "gradients":
+				require.Equal(t, targets[target].VJP, c.times*main.plan.NFE(), target)
+			case strings.HasPrefix(c.name, "baseline"):
+				require.Equal(t, baselines[c.name], c.times, "%s, %s", target, c.name)
+				delete(baselines, c.name)
+			}
+			require.NoError(t, c.work(context.Background()), "%s, %s", target, c.name)
+		}
+		require.Empty(t, baselines, target)
+		require.Positive(t, targets[target].PeakBytes)
+		require.NoError(t, main.gradient(context.Background()))
+		require.InEpsilon(t, targets[target].PeakBytes, main.bytes, 0.2, target) // the loss is a simpler one
+	}
+	for _, n := range []int{5, 9} {
+		_, err := st.own(pictures(t, n))
+		require.NoError(t, err)
+		main, _, err := st.costs("latent")
+		require.NoError(t, err)
+		require.Len(t, main.x, n*st.dim)
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	var out bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "none")
-	require.NoError(t, command(context.Background(), []string{"-data", digits, "-out", dir, "-dry-run"}, &out, io.Discard))
+	require.NoError(t, run(context.Background(), []string{"-data", digits, "-out", dir, "-dry-run"}, &out, io.Discard))
 	require.Contains(t, out.String(), "latent     about")
 	require.Contains(t, out.String(), "MiB for a gradient")
 	require.NoDirExists(t, dir)
@@ -273,14 +370,14 @@ func TestBadInput(t *testing.T) {
 		{[]string{"-target", "soul"}, `-target "soul": it is one of latent, condition, weights, audit, hacked`},
 		{[]string{"-dtype", "float16"}, `-dtype "float16": it is float32 or float64`},
 		{[]string{"-effort", "0"}, "-effort 0: it is above 0"},
+		{[]string{"-target", "latent,audit,latent"}, "-target latent,audit,latent names latent twice"},
 		{[]string{"latent"}, `unexpected argument "latent"`},
 		{[]string{"-steps", "3"}, "flag provided but not defined: -steps"},
 		{[]string{"-data", t.TempDir(), "-out", t.TempDir()}, "neither digits.csv.gz nor references.safetensors"},
 		{[]string{"-data", digits, "-out", file}, "file"},
 	} {
-		require.ErrorContains(t, command(context.Background(), c.args, io.Discard, io.Discard), c.want)
+		require.ErrorContains(t, run(context.Background(), c.args, io.Discard, io.Discard), c.want)
 	}
-	require.ErrorIs(t, command(context.Background(), []string{"-h"}, io.Discard, io.Discard), flag.ErrHelp)
 }
 
 // A cancelled command says so and leaves nothing half-written.
@@ -288,11 +385,129 @@ func TestCancelled(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := command(ctx, []string{"-data", digits, "-out", dir}, io.Discard, io.Discard)
+	err := run(ctx, []string{"-data", digits, "-out", dir}, io.Discard, io.Discard)
 	require.True(t, errors.Is(err, context.Canceled), "%v", err)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// requireOnly looks for all that is written of one target, and nothing of others.
+func requireOnly(t *testing.T, dir, target string) {
+	t.Helper()
+	targets := readReport(t, dir)
+	require.Len(t, targets, 1)
+	require.Contains(t, targets, target)
+	requirePicture(t, dir)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 3, "%v", left)
+	require.FileExists(t, filepath.Join(dir, target+".safetensors"))
+}
+
+// What is finished stays when a later target fails.
+func TestFinishedTargetsAreKept(t *testing.T) {
+	dir := t.TempDir()
+	s, err := parse([]string{"-data", digits, "-out", dir, "-effort", "0.05", "-target", "audit,condition"}, io.Discard)
+	require.NoError(t, err)
+	s.change = func(s *subject) { fewSamples(s); s.concept.inside = 0 }
+	var out bytes.Buffer
+	err = s.run(context.Background(), &out, io.Discard)
+	require.ErrorContains(t, err, "condition: ")
+	require.Contains(t, out.String(), "wrote "+filepath.Join(dir, "audit.safetensors"))
+	requireOnly(t, dir, "audit")
+}
+
+// The program itself, run by tests.
+func TestMain(m *testing.M) {
+	if os.Getenv("EBB_TEST_PROGRAM") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// program starts it.
+func program(args ...string) (p *exec.Cmd, stderr *bytes.Buffer) {
+	p = exec.Command(os.Args[0], args...)
+	p.Env = append(os.Environ(), "EBB_TEST_PROGRAM=1")
+	stderr = new(bytes.Buffer)
+	p.Stderr = stderr
+	return p, stderr
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, row := range []struct {
+		args           []string
+		code           int
+		stdout, stderr string // how they begin
+	}{
+		{[]string{"-h"}, 0, "customize changes images and samples by exact gradients through a sampler.\n  -data string\n", ""},
+		{[]string{"-target", "soul"}, 2, "", "customize: -target \"soul\": it is one of latent, condition, weights, audit, hacked, several with commas, or all\n-h lists the flags\n"},
+		{[]string{"-seed", "x"}, 2, "", "customize: invalid value \"x\" for flag -seed: parse error\n-h lists the flags\n"},
+		{[]string{"-data", "fashin", "-out", t.TempDir()}, 2, "", "customize: -data fashin holds neither"},
+		{[]string{"-data", digits, "-images", "nowhere", "-out", t.TempDir()}, 1, "", "customize: data: open nowhere: no such file or directory\n"},
+	} {
+		p, stderr := program(row.args...)
+		stdout, err := p.Output()
+		require.Equal(t, row.code, p.ProcessState.ExitCode(), "%v: %v", row.args, err)
+		require.True(t, strings.HasPrefix(string(stdout), row.stdout), "%s", stdout)
+		require.True(t, strings.HasPrefix(stderr.String(), row.stderr), "%s", stderr)
+		require.Equal(t, row.stderr == "", stderr.String() == "")
+	}
+}
+
+// An interrupt says in one line what is finished and where, which stays.
+func TestInterrupt(t *testing.T) {
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		dir := t.TempDir()
+		p, stderr := program("-data", digits, "-out", dir, "-effort", "0.1", "-target", "latent,weights")
+		stdout, err := p.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, p.Start())
+		t.Cleanup(func() { p.Process.Kill() })
+		text := ""
+		for b := make([]byte, 1024); !strings.Contains(text, "go run ./examples/sample"); {
+			n, err := stdout.Read(b)
+			text += string(b[:n])
+			require.NoError(t, err, "%s%s", text, stderr)
+		}
+		require.NoError(t, p.Process.Signal(signal))
+		require.Error(t, p.Wait())
+		require.Equal(t, 130, p.ProcessState.ExitCode(), "%s", stderr)
+		require.NotContains(t, stderr.String(), "\r")
+		lines := strings.Split(strings.TrimSuffix(stderr.String(), "\n"), "\n")
+		require.Equal(t, "customize: interrupted; latent finished, in "+dir, lines[len(lines)-1])
+		for _, line := range lines[:len(lines)-1] {
+			require.Contains(t, line, ": iteration ")
+		}
+		requireOnly(t, dir, "latent")
+	}
+}
+
+// What is printed is what a shell takes: from the top folder, every file is drawn by the command beside it.
+func TestPrintedCommandsWork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds examples/sample; run without -short")
+	}
+	from, err := filepath.Abs(digits)
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "it's here")
+	s, err := parse([]string{"-data", from, "-out", dir, "-effort", "0.05", "-target", "latent,condition,weights,audit,hacked"}, io.Discard)
+	require.NoError(t, err)
+	s.change = fewSamples
+	var text bytes.Buffer
+	require.NoError(t, s.run(context.Background(), &text, io.Discard))
+	printed := regexp.MustCompile("(?m)^wrote (.*), to be drawn by\n  (go run ./examples/sample .*)$").FindAllStringSubmatch(text.String(), -1)
+	require.Len(t, printed, 5, "%s", &text)
+	for i, images := range []string{"8 images", "8 images", "80 images", "5 images", "80 images"} {
+		require.FileExists(t, printed[i][1])
+		sh := exec.Command("sh", "-c", printed[i][2]+" "+command.Line("-out", filepath.Join(dir, "sheet.png")))
+		sh.Dir = filepath.Join("..", "..")
+		out, err := sh.CombinedOutput()
+		require.NoError(t, err, "%s\n%s", sh, out)
+		require.Contains(t, string(out), ": "+images, "%s", sh)
+	}
 }
 
 func TestFootRule(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/internal/picture"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/train/customize"
@@ -23,7 +24,7 @@ type report struct {
 	Judge            float64            `json:"judge"`       // share of samples that are what they should be
 	Value20          float64            `json:"value_at_20"` // the loss of the samples at 20 evaluations
 	ChangeRMS        float64            `json:"change_rms"`
-	Diversity        float64            `json:"diversity_ratio"`
+	Diversity        float64            `json:"diversity_ratio,omitempty"` // left out of one sample
 	Verdict          string             `json:"verdict"`
 	Replayed         float64            `json:"loss_replayed"`
 	Certificate      float64            `json:"certificate_relative_error"`
@@ -75,11 +76,25 @@ func fieldCondition[T customize.Float](f *graph.Field[T], n int) []T {
 	return c
 }
 
-// write leaves the picture, the artifacts and the report in a folder.
-func write[T customize.Float](dir, things string, spec graph.Spec, outcomes []*outcome[T]) (files []string, err error) {
+// The files of all targets; each has one of its own as well.
+const (
+	pictureFile = "customize.png"
+	reportFile  = "report.json"
+)
+
+// file is where what a target found is written.
+func (o *outcome[T]) file(dir string) string { return filepath.Join(dir, o.name+".safetensors") }
+
+// write leaves in a folder what the last of the targets found, and the report and the picture of all of them.
+func write[T customize.Float](dir, things string, spec graph.Spec, done []*outcome[T]) error {
+	last := done[len(done)-1]
+	a := models.Artifact[T]{Latent: last.latent, Condition: last.condition, Delta: last.delta}
+	if err := models.SaveArtifact(last.file(dir), spec, a, dtypeOf[T](), nil); err != nil {
+		return err
+	}
 	page := picture.Page{Title: fmt.Sprintf("What exact gradients through a sampler do to %s", things), Columns: 1}
 	targets := map[string]report{}
-	for _, o := range outcomes {
+	for _, o := range done {
 		curve := picture.Curves{Title: "Loss, " + o.name, XLabel: "iteration", YLabel: "loss", Width: 360, Height: 240}
 		line := picture.Line{Name: ""}
 		for i, v := range o.curve {
@@ -88,33 +103,31 @@ func write[T customize.Float](dir, things string, spec graph.Spec, outcomes []*o
 		curve.Lines = []picture.Line{line}
 		page.Panels = append(page.Panels, picture.Page{Columns: 2, Panels: []picture.Panel{o.sheet, curve}})
 		targets[o.name] = o.report
-
-		path := filepath.Join(dir, o.name+".safetensors")
-		a := models.Artifact[T]{Latent: o.latent, Condition: o.condition, Delta: o.delta}
-		if err := models.SaveArtifact(path, spec, a, dtypeOf[T](), nil); err != nil {
-			return files, err
-		}
-		files = append(files, path)
 	}
-	path := filepath.Join(dir, "customize.png")
-	if err := picture.Write(path, page); err != nil {
-		return files, err
-	}
-	files = append(files, path)
 	text, err := json.MarshalIndent(map[string]any{"targets": targets}, "", "  ")
 	if err != nil {
-		return files, err
+		return err
 	}
-	path = filepath.Join(dir, "report.json")
-	if err := replace(path, append(text, '\n')); err != nil {
-		return files, err
+	if err := replace(filepath.Join(dir, reportFile), append(text, '\n')); err != nil {
+		return err
 	}
-	return append(files, path), nil
+	return picture.Write(filepath.Join(dir, pictureFile), page)
+}
+
+// drawn is the command that draws what a target found: latents under the conditions that are in the same file.
+func (o *outcome[T]) drawn(set settings) string {
+	part := "-delta"
+	switch {
+	case o.latent != nil:
+		part = "-latent"
+	case o.condition != nil:
+		part = "-condition"
+	}
+	return command.Line("go", "run", "./examples/sample", "-model", filepath.Join(folder(set.data), flowFile), part, o.file(set.out))
 }
 
 func dtypeOf[T customize.Float]() graph.Dtype {
-	var x T
-	if _, ok := any(x).(float32); ok {
+	if single[T]() {
 		return graph.F32
 	}
 	return graph.F64

@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ebb-go/ebb/adjoint"
 	"github.com/ebb-go/ebb/graph"
+	"github.com/ebb-go/ebb/internal/command"
 	"github.com/ebb-go/ebb/internal/rng"
 	"github.com/ebb-go/ebb/models"
 	"github.com/ebb-go/ebb/ode"
@@ -20,6 +20,9 @@ import (
 	"github.com/ebb-go/ebb/train/data"
 	"github.com/ebb-go/ebb/train/measure"
 )
+
+// flowFile is the network in the folder of a subject.
+const flowFile = "flow.safetensors"
 
 // reported is the number of evaluations of every report.
 const reported = 20
@@ -42,6 +45,7 @@ type study[T customize.Float] struct {
 	seed    uint64
 	quick   float64 // iterations are multiplied with this
 	log     io.Writer
+	stage   *command.Progress // of what is being done
 	close   []func()
 }
 
@@ -52,7 +56,7 @@ func open[T customize.Float](dir string, seed uint64, log io.Writer) (*study[T],
 	if err != nil {
 		return nil, err
 	}
-	s := &study[T]{subject: of, seed: seed, quick: 1, log: log}
+	s := &study[T]{subject: of, seed: seed, quick: 1, log: log, stage: command.NewProgress(log, 0)}
 	if err = s.networks(dir); err == nil {
 		if s.train != nil {
 			s.refs, err = reference(s.subject, s.train, s.judge)
@@ -69,7 +73,7 @@ func open[T customize.Float](dir string, seed uint64, log io.Writer) (*study[T],
 
 // networks loads the flow, the critic and the judge.
 func (s *study[T]) networks(dir string) (err error) {
-	if s.model, s.weights, _, err = models.Load[T](filepath.Join(dir, "flow.safetensors")); err != nil {
+	if s.model, s.weights, _, err = models.Load[T](filepath.Join(dir, flowFile)); err != nil {
 		return err
 	}
 	if s.cell, err = graph.NewCell(s.model, s.weights); err != nil {
@@ -197,27 +201,26 @@ func pixels[T customize.Float](m *data.Images, indices ...int) ([]T, error) {
 // times scales a number of iterations, at least 2.
 func (s *study[T]) times(n int) int { return max(2, int(math.Round(s.quick*float64(n)))) }
 
-// options are those all targets share.
+// options are those all targets share, of an optimization that begins now.
 func (s *study[T]) options(name string, iterations int, rate float64) customize.Options[T] {
-	last := time.Now()
-	return customize.Options[T]{Iterations: s.times(iterations), LearningRate: rate, Seed: s.seed, Observe: func(p customize.Progress) error {
-		if time.Since(last) > 250*time.Millisecond || p.Iteration == p.Iterations {
-			last = time.Now()
-			fmt.Fprintf(s.log, "\r%-36s %3d/%d  loss %.4f  %s left ", name, p.Iteration, p.Iterations, p.Loss, p.Remaining.Round(time.Second))
-			if p.Iteration == p.Iterations {
-				fmt.Fprintln(s.log)
-			}
-		}
+	n := s.times(iterations)
+	s.begin(n)
+	return customize.Options[T]{Iterations: n, LearningRate: rate, Seed: s.seed, Observe: func(p customize.Progress) error {
+		s.stage.Add(1, fmt.Sprintf("%s: iteration %d of %d, loss %.4f", name, p.Iteration, n, p.Loss))
 		return nil
 	}}
+}
+
+// begin ends a stage and begins the next one.
+func (s *study[T]) begin(work int) {
+	s.stage.End()
+	s.stage = command.NewProgress(s.log, work)
 }
 
 // certify takes one more gradient at a point and compares it with differences; it returns the worst error of the tensors
 // and that of the knots.
 func (s *study[T]) certify(ctx context.Context, sm customize.Sampler[T], wrt []string, x []T, loss adjoint.Loss[T]) (tensors, knots float64, err error) {
-	var e T
-	_, single := any(e).(float32)
-	if !single {
+	if !single[T]() {
 		wrt = append(slices.Clone(wrt), "knots")
 	}
 	a, err := adjoint.New(adjoint.Problem[T]{Plan: sm.Plan, Field: sm.Field, Batch: sm.Batch, Dim: sm.Dim, Wrt: wrt})
@@ -236,6 +239,13 @@ func (s *study[T]) certify(ctx context.Context, sm customize.Sampler[T], wrt []s
 		}
 	}
 	return tensors, knots, nil
+}
+
+// single says whether arithmetic is in single precision.
+func single[T customize.Float]() bool {
+	var x T
+	_, ok := any(x).(float32)
+	return ok
 }
 
 // value is a loss at given samples.
@@ -262,8 +272,11 @@ func rms[T customize.Float](a, b []T) float64 {
 	return math.Sqrt(sum / float64(len(a)))
 }
 
-// diversity is the mean distance between samples, relative to that of the base.
+// diversity is the mean distance between samples, relative to that of the base; 0 of a single one, which has none.
 func (s *study[T]) diversity(x, base []T) (float64, error) {
+	if len(x) == s.dim || len(base) == s.dim {
+		return 0, nil
+	}
 	a, err := measure.Rows(x, len(x)/s.dim, s.dim)
 	if err != nil {
 		return 0, err

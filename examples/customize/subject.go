@@ -54,6 +54,9 @@ type concept struct {
 	test        int     // samples a figure is taken from
 }
 
+// fewest is how many pictures show a concept.
+const fewest = 4
+
 // bold is what -target weights moves: the ink of every class, to that of its boldest quarter.
 type bold struct {
 	ink         customize.Ink
@@ -91,7 +94,7 @@ func openSubject(dir string) (*subject, error) {
 	if _, err := os.Stat(filepath.Join(dir, referencesFile)); err == nil {
 		return openFashion(dir)
 	}
-	return nil, fmt.Errorf("-data %s holds neither %s nor %s: fashion and digits name those that ship, from the top folder of the module", dir, digitsFile, referencesFile)
+	return nil, misuse("-data %s holds neither %s nor %s: fashion and digits name those that ship, from the top folder of the module", dir, digitsFile, referencesFile)
 }
 
 // class finds a class by its name or number.
@@ -126,7 +129,7 @@ func (s *subject) own(dir string) (data.Fit, error) {
 	classes := make([]int, len(fit.Classes))
 	for i, name := range fit.Classes {
 		if classes[i], err = s.class(name); err != nil {
-			return fit, fmt.Errorf("-images %s: subfolder %w; without subfolders the classifier that losses use says what pictures show", dir, err)
+			return fit, misuse("-images %s: subfolder %w; without subfolders the classifier that losses use says what pictures show", dir, err)
 		}
 	}
 	for i, l := range m.Labels {

@@ -122,7 +122,6 @@ func (s *study[T]) embolden(ctx context.Context) (*outcome[T], error) {
 		return nil, err
 	}
 	// Every tensor is certified by runs of its own: of few samples.
-	const few = 4
 	small, _, err := s.sampler(labels[:few], c.inside)
 	if err != nil {
 		return nil, err
@@ -150,6 +149,9 @@ func (s *study[T]) embolden(ctx context.Context) (*outcome[T], error) {
 	o.sheet = sheet
 	return o, nil
 }
+
+// few are the samples of a gradient that is certified tensor by tensor.
+const few = 4
 
 // drawWith samples with some weights replaced.
 func (s *study[T]) drawWith(ctx context.Context, values map[string][]T, asked []int, noise []T) ([]T, error) {
