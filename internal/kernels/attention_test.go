@@ -190,17 +190,19 @@ func testAttentionEdgesOf[T kernels.Float](t *testing.T, h kernels.Heads) {
 			*element(token, 2, 1) = 0
 		}
 	}
-	for token := range h.Tokens {
-		*element(token, 0, 2) = 1
-		*element(token, 1, 2) = -5000
-	}
-	for _, token := range []int{0, 3, 48} { // the largest product wins, and nothing overflows
-		*element(token, 1, 2) = 5000
-		run()
-		for i := range h.Tokens {
-			require.Equal(t, T(token), y[i*d])
+	for _, far := range []T{5000, 0x1.b5p40, 0x1.b5p80} { // the largest product wins, and nothing overflows
+		for token := range h.Tokens {
+			*element(token, 0, 2) = 1
+			*element(token, 1, 2) = -far
 		}
-		*element(token, 1, 2) = -5000
+		for _, token := range []int{0, 3, 48} {
+			*element(token, 1, 2) = far
+			run()
+			for i := range h.Tokens {
+				require.Equal(t, T(token), y[i*d], "%v", far)
+			}
+			*element(token, 1, 2) = -far
+		}
 	}
 	// A weight that is a subnormal number is one: e^−100 in float32, e^−740 in float64.
 	small, large := 100., 1e38

@@ -4,7 +4,8 @@ import "math"
 
 // Normalize sets each row of dst (rows × cols) to (x − mean)/√(var + eps), or with rms to x/√(mean x² + eps), without
 // affine part; var is the mean square deviation. If stats is not nil it must hold 2·rows values and receives the mean
-// (0 with rms) and the factor 1/√(…) of each row in turn.
+// (0 with rms) and the factor 1/√(…) of each row in turn. Assembly sums squares in T: a row whose sum overflows, from about
+// 1e18 an element in float32, becomes zeros there.
 func Normalize[T Float](dst, x []T, rows, cols int, eps T, rms bool, stats []T) {
 	if stats != nil {
 		stats = fit(stats, 2*rows)

@@ -415,14 +415,14 @@ func (s shape) softmaxColumns() {
 		each(tops[:u], func(i int) { s.max(at(0, i), tops[i], tops[i]) })
 	})
 	top := s.gather(tops, s.max)
-	s.mul(s.scalar("base2"), top, top)
 	down(func(u int, at func(j, i int) Mem) {
 		// With AVX2 a constant is loaded once for all the vectors, which leave it one register.
 		prefetch(u)
 		t, n, p := s.news(u), s.news(u), s.news(u)
 		each(t, func(i int) { s.move(at(0, i), t[i]) })
+		each(t, func(i int) { s.sub(top, t[i], t[i]) })
 		base2 := s.scalar("base2")
-		each(t, func(i int) { s.fmsub213(top, base2, t[i]) })
+		each(t, func(i int) { s.mul(base2, t[i], t[i]) })
 		low := s.reg(lowest)
 		each(t, func(i int) { s.max(t[i], low, t[i]) }) // keeps a NaN
 		each(t, func(i int) { s.round(t[i], n[i]) })
@@ -449,8 +449,6 @@ func (s shape) softmaxColumns() {
 	next()
 	stop()
 }
-
-func (s shape) fmsub213(o ...Op) { pick(s, VFMSUB213PS, VFMSUB213PD)(o...) } // o2 = o1·o2 − o0
 
 // softmaxGradColumns is softmaxGrad down whole vectors of columns, in place of the gradient. It prefetches as softmaxColumns does.
 func (s shape) softmaxGradColumns() {
