@@ -42,6 +42,13 @@ func (p *Program[T]) lay(kernels []Kernel, sharing bool) {
 			p.steps, l = steps, written
 		}
 	}
+	p.made = make([]int, len(p.outs))
+	for i, v := range p.outs {
+		if p.copies[i] >= 0 {
+			v = p.copies[i]
+		}
+		p.made[i] = slices.IndexFunc(p.steps, func(s step[T]) bool { return s.out == v })
+	}
 	l.place()
 	p.live = l.live
 	p.arena = aligned[T](l.size)

@@ -33,6 +33,7 @@ type Program[T Float] struct {
 	names   map[string]int // inputs by name → position in inputs
 	outs    []int
 	copies  []int // outputs that must be copied: −1, or the value they are copied from
+	made    []int // by output: the step that computes it, or what it is copied from; −1 for an input
 	at      []int // by value index: its place in the arena, or −1
 	arena   []T
 	scratch []T
@@ -319,16 +320,8 @@ func (p *Program[T]) end(n int) (end int, err error) {
 	if n < 0 || n > len(p.outs) {
 		return 0, fmt.Errorf("graph: the first %d outputs; there are %d", n, len(p.outs))
 	}
-	for i := range n {
-		v := p.outs[i]
-		if p.copies[i] >= 0 {
-			v = p.copies[i]
-		}
-		for t := range p.steps {
-			if p.steps[t].out == v {
-				end = max(end, t+1)
-			}
-		}
+	for _, t := range p.made[:n] {
+		end = max(end, t+1)
 	}
 	return end, nil
 }
@@ -356,8 +349,11 @@ func (p *Program[T]) run(from, to, n int) (err error) {
 			}
 		}
 	}
-	for i := range n {
-		p.own(i)
+	for i := range p.outs {
+		// A later output may be computed on the way, or be what an earlier one is made of.
+		if i < n || p.copies[i] < 0 && p.made[i] < to {
+			p.own(i)
+		}
 	}
 	var began time.Time
 	if p.watch != nil {

@@ -339,6 +339,42 @@ func TestOutputsOfEveryKind(t *testing.T) {
 	}
 }
 
+// On a program that never ran, outputs that are not among the first may be inner values of them, or be computed on the way.
+func TestRunToOnAFreshProgram(t *testing.T) {
+	for name, build := range map[string]func(b *Builder, x *Node) []*Node{
+		"a later output is an inner value": func(b *Builder, x *Node) []*Node {
+			h := b.Map(Exp, x)
+			return []*Node{b.Map(Tanh, h), h}
+		},
+		"a later output is cheap": func(b *Builder, x *Node) []*Node {
+			h := b.Map(Exp, x)
+			return []*Node{b.Map(Tanh, b.Map(Tanh, h)), b.Map(Sin, h)}
+		},
+		"a later output is asked for twice": func(b *Builder, x *Node) []*Node {
+			h := b.Map(Exp, x)
+			return []*Node{b.Map(Tanh, h), h, h, x}
+		},
+	} {
+		b := NewBuilder[float64]()
+		outs := build(b, b.Input("x", 3))
+		require.NoError(t, b.Err())
+		whole, err := Compile[float64](outs...)
+		require.NoError(t, err)
+		parts, err := Compile[float64](outs...)
+		require.NoError(t, err)
+		for _, p := range []*Program[float64]{whole, parts} {
+			require.NoError(t, p.Bind("x", []float64{0.1, -0.2, 0.3}))
+		}
+		require.NoError(t, whole.Run())
+		require.NoError(t, parts.RunTo(1), name)
+		require.Equal(t, whole.Output(0), parts.Output(0), name)
+		require.NoError(t, parts.RunFrom(1), name)
+		for i := range outs {
+			require.Equal(t, whole.Output(i), parts.Output(i), "%s: output %d", name, i)
+		}
+	}
+}
+
 func TestRunToStopsWhereTheFirstOutputsAreKnown(t *testing.T) {
 	b := NewBuilder[float64]()
 	x := b.Input("x", 3)

@@ -208,7 +208,7 @@ func (c *Cell[T]) half(m *memory[T], d *Values[T], first bool) error {
 
 // twin is a program that computes the same with values of its own. It has no scratch.
 func (p *Program[T]) twin() *Program[T] {
-	q := &Program[T]{values: p.values, inputs: p.inputs, names: p.names, outs: p.outs, copies: p.copies, at: p.at, live: p.live, queue: p.queue}
+	q := &Program[T]{values: p.values, inputs: p.inputs, names: p.names, outs: p.outs, copies: p.copies, made: p.made, at: p.at, live: p.live, queue: p.queue}
 	q.steps = slices.Clone(p.steps)
 	for i := range q.steps {
 		q.steps[i].src = make([][]T, len(p.steps[i].src))
