@@ -159,7 +159,11 @@ func TestLoadErrors(t *testing.T) {
 		{`no schedule "Linear"; the schedules are EDM, Flow, VPCosine, VPLinear`, set(func(c map[string]any) { c["Schedule"] = map[string]any{"Linear": map[string]any{}} })},
 		{`a schedule is written {"name": {parameters}}, not "Flow"`, set(func(c map[string]any) { c["Schedule"] = "Flow" })},
 		{`schedule VPLinear: the fields do not fit: missing Beta0; missing Beta1; unknown "beta"`, set(func(c map[string]any) { c["Schedule"] = map[string]any{"VPLinear": map[string]any{"beta": 1}} })},
-		{`parameters}}, not null`, set(func(c map[string]any) { c["Schedule"] = nil })},
+		{`the fields do not fit: missing Schedule`, set(func(c map[string]any) { c["Schedule"] = nil })},
+		{`the fields do not fit: missing Prediction`, set(func(c map[string]any) { c["Prediction"] = nil })},
+		{`schedule VPLinear: the fields do not fit: missing Beta1`, set(func(c map[string]any) {
+			c["Schedule"] = map[string]any{"VPLinear": map[string]any{"Beta0": 0.1, "Beta1": nil}}
+		})},
 		{`missing "layers.3.weight" [8 6]; missing "layers.3.bias" [6]`, set(func(c map[string]any) { c["Depth"] = 3 })},
 		{`surplus "labels" [4 4]`, set(func(c map[string]any) { c["Classes"] = 0 })},
 		{`"labels" is [4 4], needed [10 4]`, set(func(c map[string]any) { c["Classes"] = 9 })},

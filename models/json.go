@@ -95,7 +95,7 @@ func strict(text []byte, v any) error {
 	}
 	var diff []string
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if _, ok := have[name]; !ok {
+		if v, ok := have[name]; !ok || string(v) == "null" { // which would leave a field as it is
 			diff = append(diff, fmt.Sprintf("missing %s", name))
 		}
 	}
