@@ -27,11 +27,18 @@ type Assembler struct {
 	singleStart bool            // the solver heeds Problem.SingleStart
 	lowers      bool            // and Problem.LowerFinal
 	asked       map[Reg]float64 // the times of the states that the network was asked at
+	stages      []stage         // inside steps
 
 	decisions []bool // in the order they were taken
 	replay    []bool // the decisions of the plan that is rebuilt
 
 	kept []Term // room for the terms of the plan
+}
+
+// A stage is a time between the knots of a step, or beyond them.
+type stage struct {
+	step int
+	t    float64
 }
 
 // A Node is a time at which a solver stops or asks the network: the schedule there and its λ.
@@ -63,9 +70,6 @@ func Assemble(p Problem, name string, order int, emit func(a *Assembler)) (*Plan
 	knots, err := p.resolve()
 	if err != nil {
 		return nil, fmt.Errorf("%w (for %s)", err, name)
-	}
-	if p.Knots != nil && p.Grid != nil {
-		return nil, fmt.Errorf("ode: Problem.Knots stands instead of Grid, which is %T%+v; leave one of them out (for %s)", p.Grid, p.Grid, name)
 	}
 	return assemble(p, knots, name, order, emit, nil)
 }
@@ -156,10 +160,20 @@ func (a *Assembler) knotParam(emit func(a *Assembler)) Param {
 				upper = t
 			}
 		}
-		if d, ok := a.problem.Schedule.(*Discrete); ok {
-			lower, upper = d.piece(a.knots[i], lower, upper)
-		}
 		p.Lower, p.Upper = append(p.Lower, lower), append(p.Upper, upper)
+	}
+	if d, ok := a.problem.Schedule.(*Discrete); ok {
+		for i, t := range a.knots {
+			p.Lower[i], p.Upper[i] = d.piece(t, p.Lower[i], p.Upper[i])
+		}
+		// A stage moves with the knots of its step, and is to stay in its piece too.
+		for _, s := range a.stages {
+			lower, upper := d.piece(s.t, lo, hi)
+			for i := s.step; i <= min(s.step+1, n-1); i++ {
+				t := a.knots[i]
+				p.Lower[i], p.Upper[i] = max(p.Lower[i], t-(s.t-lower)), min(p.Upper[i], t+(upper-s.t))
+			}
+		}
 	}
 	problem, name, order, decisions := a.problem, a.plan.Name, a.plan.Order, a.decisions
 	p.Rebuild = func(value []float64) (*Plan, error) {
@@ -239,6 +253,9 @@ func (a *Assembler) At(t float64) Node {
 		a.Fail("the schedule %v gives (α, σ) = (%v, %v) at t = %v; both must be finite and not negative, and not both zero", describe(a.problem.Schedule), n.Alpha, n.Sigma, t)
 		return Node{}
 	}
+	if len(a.nodes) == len(a.knots) {
+		a.stages = append(a.stages, stage{a.step, t})
+	}
 	n.Lambda = n.Point.Lambda()
 	if a.Decide(n.Alpha == 0) {
 		n.end = -1
@@ -250,11 +267,14 @@ func (a *Assembler) At(t float64) Node {
 }
 
 // Divide returns the n−1 nodes that divide the way from s to t, both inside, into n parts by the problem's own grid;
-// uniform in λ if it has none.
+// uniform in λ if it has none, and in time if it is [LinearQuadratic].
 func (a *Assembler) Divide(s, t Node, n int) []Node {
 	grid := a.problem.Grid
-	if grid == nil {
+	switch grid.(type) {
+	case nil:
 		grid = LogSNR{}
+	case LinearQuadratic: // a rule for whole runs: in two parts it would halve nothing
+		grid = UniformTime{}
 	}
 	if a.err != nil || n < 2 {
 		return nil

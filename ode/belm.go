@@ -2,7 +2,6 @@ package ode
 
 import (
 	"math"
-	"slices"
 )
 
 // OBELM is the optimal bidirectional explicit linear multistep method: a sampler of second order that can be run
@@ -62,12 +61,10 @@ func (OBELM) Plan(p Problem) (*Plan, error) {
 
 // Invert implements [Inverter]. The knots of its plan are those of Plan in the other order.
 func (OBELM) Invert(p Problem) (*Plan, error) {
-	knots, err := p.resolve()
+	p, err := reversed(p)
 	if err != nil {
 		return nil, err
 	}
-	slices.Reverse(knots)
-	p = p.at(knots)
 	return Assemble(p, "O-BELM inverse", 2, func(a *Assembler) {
 		n := a.Len()
 		x, partner := a.Input("x"), a.Input("partner")

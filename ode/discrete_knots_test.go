@@ -2,6 +2,8 @@ package ode_test
 
 import (
 	"context"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,5 +57,41 @@ func TestKnotGradientOfDiscreteSchedule(t *testing.T) {
 		fd := (-25*at(0) + 48*at(-1) - 36*at(-2) + 16*at(-3) - 3*at(-4)) / (-12 * h)
 		// A one-sided difference of fourth order at h = 1e-4 loses 1e-16·50/h of values near 1.
 		require.InDelta(t, fd, g[i], 1e-7, "knot %d", i)
+	}
+}
+
+// A knot that rounding has put beside a level is at it: the gradient is that of the cleaner piece, as where rounding has not.
+func TestKnotGradientsBesideALevel(t *testing.T) {
+	for _, n := range []int{5, 10, 20} {
+		p := compile(t, ode.DDIM{}, ode.Problem{Schedule: discrete(t), From: 1, To: 0, Steps: n, Grid: ode.UniformTime{}})
+		g, err := p.PullTable("knots", slices.Repeat([]float64{1}, len(p.Table())))
+		require.NoError(t, err)
+		for i, v := range g {
+			require.False(t, math.IsNaN(v), "knot %d of %d", i, n)
+		}
+	}
+	gradient := func(at float64) float64 {
+		p := compile(t, ode.DDIM{}, ode.Problem{Schedule: discrete(t), Knots: []float64{.9, at, .05}})
+		g, err := p.PullTable("knots", slices.Repeat([]float64{1}, len(p.Table())))
+		require.NoError(t, err)
+		return g[1]
+	}
+	want := gradient(.2 - 1e-6) // in the piece below, which is .001 long
+	for _, beside := range []float64{math.Nextafter(.2, 0), .2, math.Nextafter(.2, 1), .2 - 1e-15, .2 - 1e-13, .2 - 1e-11, .2 + 1e-15, .2 + 1e-13, .2 + 1e-11} {
+		require.InEpsilon(t, want, gradient(beside), 1e-3, "%v", beside-.2)
+	}
+}
+
+// A stage of a step that lies at a level stays, with its knots, in the cleaner piece.
+func TestKnotGradientsOfStagesAtALevel(t *testing.T) {
+	for _, raw := range []ode.Prediction{ode.Velocity, ode.Noise} {
+		gradient := func(off float64) float64 { // the stage between 1/3 and 1/6 is at 1/4, which is a level
+			knots := []float64{1, 5. / 6, 2. / 3, .5, 1./3 + off, 1. / 6, .01}
+			p := compile(t, ode.RK{Tableau: ode.MidpointRule(), In: ode.Time}, ode.Problem{Schedule: discrete(t), Raw: raw, Knots: knots})
+			g, err := p.PullTable("knots", slices.Repeat([]float64{1}, len(p.Table())))
+			require.NoError(t, err)
+			return g[4]
+		}
+		require.InEpsilon(t, gradient(-2e-5), gradient(0), 0.01, raw)
 	}
 }

@@ -160,6 +160,9 @@ func (c LangevinGibbs[T]) check(p Problem) (to float64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w (for LangevinGibbs)", err)
 	}
+	if len(rest.Inputs) != 1 || len(rest.Outputs) != 1 {
+		return 0, fmt.Errorf("ode: LangevinGibbs: %s starts from %v and ends in %v; a solver of one state is needed", rest.Name, portNames(rest.Inputs), portNames(rest.Outputs))
+	}
 	if to = rest.Knots[len(rest.Knots)-1].T; !(to < c.Levels[len(c.Levels)-1]) {
 		return 0, fmt.Errorf("ode: LangevinGibbs: the last of the Levels is %v, and the problem ends at %v; it must be above", c.Levels[len(c.Levels)-1], to)
 	}

@@ -259,6 +259,20 @@ func TestLangevinGibbsRefuses(t *testing.T) {
 }
 
 // Chains of eight samples that are run again and again: each run is ten steps at some level, then three evaluations on the way to the data.
+// A solver of two states is refused before the chain has run.
+func TestLangevinGibbsRefusesTwoStatesAtOnce(t *testing.T) {
+	p := ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, To: .05, Steps: 5}
+	plan := compile(t, ode.DDIM{}, p)
+	f := &counted{Differentiable: field(t, goldenMixture(t), plan)}
+	posterior := func(dst, _ []float64) error { clear(dst); return nil }
+	for _, of := range []ode.Solver{ode.BDIA{}, ode.ALF{}, ode.EDICT{}, ode.OBELM{}} {
+		_, err := ode.LangevinGibbs[float64]{Of: of, Levels: []float64{.6, .5, .4}, Steps: 100, Posterior: posterior}.Run(
+			t.Context(), p, f, 4, ode.Inputs[float64]{Ports: map[string][]float64{"x": latents}, Noise: ode.Seed[float64]{}})
+		require.ErrorContains(t, err, "a solver of one state is needed")
+		require.Zero(t, f.evals)
+	}
+}
+
 func ExampleLangevinGibbs() {
 	schedule, levels := ode.EDM{}, []float64{4, 2, 1, .5, .25, .125}
 	data := exact.Mixture{Weights: []float64{1, 3}, Means: [][]float64{{-2}, {2}}, Variances: []float64{.01, .01}}

@@ -71,7 +71,7 @@ func (m adams) emit(a *Assembler) {
 		s, t := a.Node(i), a.Node(i+1)
 		es = a.Remember(a.Predict(x, s, m.Kind), es, m.Order)
 		used, weights := es[:a.Order(len(es), m.Order)], []float64(nil)
-		if !t.Inside() && !m.Last {
+		if t.end < 0 || t.end > 0 && !m.Last {
 			used = es[:1]
 		}
 		if n := len(used) - 1; n > 0 {

@@ -69,6 +69,9 @@ func (p Problem) resolve() ([]float64, error) {
 		return nil, err
 	}
 	if p.Knots != nil {
+		if p.Grid != nil {
+			return nil, fmt.Errorf("ode: Problem.Knots stands instead of Grid, which is %T%+v; leave one of them out", p.Grid, p.Grid)
+		}
 		if p.From != 0 || p.To != 0 || p.Steps != 0 || p.AppendZero {
 			return nil, fmt.Errorf("ode: Problem.Knots stands instead of From, To, Steps and AppendZero, "+
 				"which are %v, %v, %d and %t; leave them zero", p.From, p.To, p.Steps, p.AppendZero)

@@ -8,6 +8,9 @@ import (
 // reversed is a problem with the same knots in the other order.
 func reversed(p Problem) (Problem, error) {
 	knots, err := p.resolve()
+	if s := p.Scale; err == nil && s.Last != 0 && s.Last != s.First {
+		err = fmt.Errorf("ode: Problem.Scale goes from %v to %v by the number of the step, which the way back counts the other way; leave Last out", s.First, s.Last)
+	}
 	slices.Reverse(knots)
 	return p.at(knots), err
 }

@@ -260,6 +260,28 @@ func TestEDICTNeedsManySteps(t *testing.T) {
 	require.Less(t, apart(80), .05)
 }
 
+// A constant scale is inverted too; one that changes from step to step is refused, and so are knots beside a grid.
+func TestInversesRefuseWhatTheyCannotUndo(t *testing.T) {
+	for _, s := range []ode.Inverter{ode.BDIA{}, ode.EDICT{}, ode.ALF{}, ode.Coupled{}, ode.OBELM{}} {
+		p := ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, From: .6, To: .1, Steps: 6, Scale: ode.NoiseScale{First: 1.02}}
+		there := compile(t, s, p)
+		back, err := s.Invert(p)
+		require.NoError(t, err)
+		f, in := field(t, goldenMixture(t), there), map[string][]float64{"x": latents}
+		require.Less(t, distance(latents, outputs(t, back, f, 4, outputs(t, there, f, 4, in))["x"]), 1e-9, there.Name)
+
+		p.Scale.Last = 1.05
+		_, err = s.Invert(p)
+		require.ErrorContains(t, err, "which the way back counts the other way", there.Name)
+
+		both := ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Knots: []float64{.6, .3, .1}, Grid: ode.LogSNR{}}
+		_, err = s.Plan(both)
+		require.ErrorContains(t, err, "Knots stands instead of Grid")
+		_, err = s.Invert(both)
+		require.ErrorContains(t, err, "Knots stands instead of Grid")
+	}
+}
+
 func ExampleBDIA_InvertAlone() {
 	problem := ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Knots: []float64{1, .5, 0}}
 	up, err := ode.BDIA{}.InvertAlone(problem)

@@ -30,7 +30,7 @@ func (s NoiseScale) at(i, n int) float64 {
 	switch {
 	case s == NoiseScale{}:
 		return 1
-	case s.Last == 0 || n < 2:
+	case s.Last == 0 || s.Last == s.First || n < 2: // to the bit, whatever n
 		return s.First
 	}
 	f := float64(min(i, n-1)) / float64(n-1)

@@ -122,9 +122,14 @@ type Discrete struct{ logAlpha []float64 } // N+1 values, the first 0
 // piece narrows the interval [lower, upper] round t to the piece of the schedule that t lies in, at a level the cleaner
 // one, as its derivatives there are.
 func (d *Discrete) piece(t, lower, upper float64) (float64, float64) {
+	const close = 1e-9 // a level that was divided and multiplied again, or summed up, is still one
 	n := float64(len(d.logAlpha) - 1)
-	level := max(1, math.Ceil(t*n*(1-1e-12))) // a level that was divided and multiplied again is still one
-	return max(lower, (level-1)/n), min(upper, max(level/n, t))
+	level := max(1, math.Ceil(t*n*(1-close)))
+	end := level / n
+	if t*n > level*(1-close) {
+		end = t
+	}
+	return max(lower, (level-1)/n), min(upper, end)
 }
 
 // DiscreteFromBetas makes the schedule with ᾱ_i = Π_{j≤i} (1 − β_j) (Ho, Jain, Abbeel 2020, arXiv 2006.11239).

@@ -267,3 +267,32 @@ func knotGradient(t *testing.T, p *ode.Plan, f ode.Differentiable[float64], in m
 	require.NoError(t, err)
 	return g
 }
+
+// LMS as published keeps its order to σ = 0, not to α = 0, where it would be infinite.
+func TestPublishedLMSUpToPureNoise(t *testing.T) {
+	p := compile(t, ode.LMS{Published: true}, ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, From: .2, To: 1, Steps: 4})
+	for _, c := range p.Table() {
+		require.False(t, math.IsNaN(c) || math.IsInf(c, 0))
+	}
+}
+
+// A rule for whole runs would put points inside steps at a fortieth of them.
+func TestPointsInsideStepsOnLinearQuadratic(t *testing.T) {
+	plan := func(g ode.Grid) *ode.Plan {
+		return compile(t, ode.DPMpp{Single: true}, ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, From: .9, To: .1, Steps: 6, Grid: g})
+	}
+	times := func(p *ode.Plan) (ts []float64) {
+		for _, in := range p.Code {
+			if in.Op == ode.Evaluate {
+				ts = append(ts, in.T)
+			}
+		}
+		return ts
+	}
+	p := plan(ode.LinearQuadratic{Linear: 3})
+	ts := times(p)
+	require.Len(t, ts, 12)
+	for i := range 6 {
+		require.InDelta(t, (p.Knots[i].T+p.Knots[i+1].T)/2, ts[2*i+1], 1e-12)
+	}
+}

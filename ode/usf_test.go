@@ -614,6 +614,18 @@ func TestUSFMutationsAreCaught(t *testing.T) {
 	}
 }
 
+// From α = 0, the default of Flow, the first prediction is no history: USF then raises its order as late as the solver does.
+func TestUSFOfFromPureNoise(t *testing.T) {
+	p := ode.Problem{Schedule: ode.Flow{}, Raw: ode.FlowVelocity, Steps: 6}
+	for _, s := range []ode.Solver{ode.DPMpp{Order: 3}, ode.DPM{Order: 3}, ode.UniPC{}, ode.UniPC{Order: 3}, ode.UniPC{Order: 4}} {
+		u, err := ode.USFOf(s, p)
+		require.NoError(t, err)
+		a, b := compile(t, s, p), compile(t, u, p)
+		in := map[string][]float64{"x": latents}
+		require.Less(t, distance(run(t, a, field(t, goldenMixture(t), a), 4, in), run(t, b, field(t, goldenMixture(t), b), 4, in)), 1e-11, a.Name)
+	}
+}
+
 func ExampleUSF() {
 	var d ode.Decisions
 	err := json.Unmarshal([]byte(`{

@@ -19,7 +19,16 @@ func USFOf(s Solver, p Problem) (USF, error) {
 	if steps < 1 {
 		return USF{}, fmt.Errorf("ode: USFOf: %d steps; at least 1 is needed", steps)
 	}
-	u, err := USF{}, error(nil)
+	u, head, err := USF{}, 0, error(nil)
+	if p.Schedule != nil {
+		knots, err := p.resolve()
+		if err != nil {
+			return USF{}, fmt.Errorf("%w (for USFOf)", err)
+		}
+		if p.Schedule.At(knots[0]).Alpha == 0 { // that prediction is no history
+			head = 1
+		}
+	}
 	switch s := s.(type) {
 	case DDIM:
 		switch {
@@ -30,14 +39,14 @@ func USFOf(s Solver, p Problem) (USF, error) {
 		}
 		u.Decisions.Steps = make([]Decision, steps)
 	case DPM:
-		u.Decisions.Steps, err = exponential{DPMpp(s), Noise, ""}.decisions(FormNoise, steps, p.LowerFinal)
+		u.Decisions.Steps, err = exponential{DPMpp(s), Noise, ""}.decisions(FormNoise, head, steps, p.LowerFinal)
 	case DPMpp:
-		u.Decisions.Steps, err = exponential{s, Data, ""}.decisions(FormData, steps, p.LowerFinal)
+		u.Decisions.Steps, err = exponential{s, Data, ""}.decisions(FormData, head, steps, p.LowerFinal)
 	case UniPC:
-		u.Decisions.Steps, err = s.decisions(steps, p.LowerFinal)
+		u.Decisions.Steps, err = s.decisions(head, steps, p.LowerFinal)
 	case DPMv3:
 		u.Statistics = s.Statistics
-		u.Decisions.Steps, err = s.decisions(steps, p.LowerFinal)
+		u.Decisions.Steps, err = s.decisions(head, steps, p.LowerFinal)
 	default:
 		err = fmt.Errorf("%T is none of DDIM, DPM, DPMpp, UniPC and DPMv3", s)
 	}
@@ -85,7 +94,7 @@ func around(n int) []int {
 	return points
 }
 
-func (e exponential) decisions(form Form, steps int, lower bool) ([]Decision, error) {
+func (e exponential) decisions(form Form, head, steps int, lower bool) ([]Decision, error) {
 	if e.Order == 0 {
 		e.Order = 2
 	}
@@ -109,7 +118,7 @@ func (e exponential) decisions(form Form, steps int, lower bool) ([]Decision, er
 	all := make([]Decision, steps)
 	for i := range all {
 		d := Decision{Form: form}
-		switch order := min(i+1, e.Order); {
+		switch order := max(1, min(i+1-head, e.Order)); {
 		case !e.Single:
 			if lower {
 				order = min(order, steps-i)
@@ -130,7 +139,7 @@ func (e exponential) decisions(form Form, steps int, lower bool) ([]Decision, er
 	return all, nil
 }
 
-func (c UniPC) decisions(steps int, lower bool) ([]Decision, error) {
+func (c UniPC) decisions(head, steps int, lower bool) ([]Decision, error) {
 	if c.Order == 0 {
 		c.Order = 2
 	}
@@ -146,7 +155,7 @@ func (c UniPC) decisions(steps int, lower bool) ([]Decision, error) {
 	}
 	all := make([]Decision, steps)
 	for i := range all {
-		order := min(i+1, c.Order)
+		order := max(1, min(i+1-head, c.Order))
 		if lower {
 			order = min(order, steps-i)
 		}
@@ -160,7 +169,7 @@ func (c UniPC) decisions(steps int, lower bool) ([]Decision, error) {
 	return all, nil
 }
 
-func (v DPMv3) decisions(steps int, lower bool) ([]Decision, error) {
+func (v DPMv3) decisions(head, steps int, lower bool) ([]Decision, error) {
 	if v.Order == 0 {
 		v.Order = 3
 	}
@@ -175,7 +184,7 @@ func (v DPMv3) decisions(steps int, lower bool) ([]Decision, error) {
 	}
 	all := make([]Decision, steps)
 	for i := range all {
-		d, order := Decision{Form: FormV3}, min(i+1, v.Order)
+		d, order := Decision{Form: FormV3}, max(1, min(i+1-head, v.Order))
 		if lower {
 			order = min(order, steps-i)
 		}
