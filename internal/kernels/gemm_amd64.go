@@ -2,7 +2,7 @@ package kernels
 
 var (
 	gemm32avx512 = tiling[float32]{
-		blocking:  blocking{width: 32, block: 210, depth: 256, depthTN: 512, few: 60, some: 1024, near: 768, inPlaceTN: true},
+		blocking:  blocking{width: 32, block: 112, depth: 512, depthTN: 512, few: 60, some: 1024, near: 768, inPlaceTN: true},
 		transpose: transpose32avx512, panelB: panels32avx512x2,
 		byRow: []tile[float32]{
 			nil, tileRow32avx512x1, tileRow32avx512x2, tileRow32avx512x3, tileRow32avx512x4, tileRow32avx512x5,

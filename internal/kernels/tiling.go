@@ -29,8 +29,8 @@ type blocking struct {
 	width int // columns of a panel of b
 	block int // rows of a that stay in the second-level cache while the panels of b go by
 
-	// Depths of a block of k. A packed panel fills half or two thirds of the first-level cache; where b is read in place,
-	// longer blocks may save passes over c.
+	// Depths of a block of k. A packed panel fills half or two thirds of the first-level cache; where b is read in place, or its
+	// panels come from the second level as fast as the tiles need them (AVX-512, float32), longer blocks save passes over c.
 	depth, depthTN int
 
 	// Copying b is not worth it for few rows of c. Nor is it for many, as long as its rows are short: reading it in place
