@@ -211,6 +211,13 @@ func TestReleasingTwiceIsHarmless(t *testing.T) {
 	require.NotPanics(t, release)
 }
 
+func TestFieldProductsNeedATangent(t *testing.T) {
+	f := newField[float64](t, 2, 1)
+	x, c := normal[float64](24, 1), ode.Call[float64]{Batch: 2, T: []float64{0.5}}
+	require.ErrorContains(t, f.VJP(nil, x, x, c), "without a Tangent")
+	require.ErrorContains(t, f.JVP(make([]float64, 24), x, c, nil), "without a Tangent")
+}
+
 func TestCellErrors(t *testing.T) {
 	m := attentive()
 	w, err := graph.NewWeights[float64](m.Spec().Weights, 1)

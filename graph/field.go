@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -140,6 +141,9 @@ func (f *Field[T]) sort(params map[string][]T) (condition []T, err error) {
 
 // VJP implements ode.Differentiable.
 func (f *Field[T]) VJP(g *ode.Tangent[T], cotangent, x []T, c ode.Call[T]) error {
+	if g == nil {
+		return errors.New("graph: a VJP without a Tangent, which says what gradients are wanted")
+	}
 	if err := f.point(x, c); err != nil {
 		return err
 	}
@@ -181,6 +185,9 @@ func (f *Field[T]) VJP(g *ode.Tangent[T], cotangent, x []T, c ode.Call[T]) error
 
 // JVP implements ode.Differentiable.
 func (f *Field[T]) JVP(dst, x []T, c ode.Call[T], d *ode.Tangent[T]) error {
+	if d == nil {
+		return errors.New("graph: a JVP without a Tangent, which says the direction")
+	}
 	if err := f.point(x, c); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -217,6 +218,9 @@ func (g *Guided[T]) sort(params map[string][]T) (condition, null, scale []T, err
 
 // VJP implements [ode.Differentiable].
 func (g *Guided[T]) VJP(d *ode.Tangent[T], cotangent, x []T, c ode.Call[T]) error {
+	if d == nil {
+		return errors.New("models: a VJP without a Tangent, which says what gradients are wanted")
+	}
 	w, k, inner, err := g.begin(x, c, len(cotangent))
 	if err != nil {
 		return err
@@ -292,6 +296,9 @@ func halve[T graph.Float](dst, pairs []T, n int) {
 
 // JVP implements [ode.Differentiable].
 func (g *Guided[T]) JVP(dst, x []T, c ode.Call[T], d *ode.Tangent[T]) error {
+	if d == nil {
+		return errors.New("models: a JVP without a Tangent, which says the direction")
+	}
 	w, k, inner, err := g.begin(x, c, len(dst))
 	if err != nil {
 		return err

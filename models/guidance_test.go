@@ -186,6 +186,8 @@ func TestGuidanceErrors(t *testing.T) {
 	require.NoError(t, err)
 	g, err := NewGuided(inner, cond, null, 2, 3)
 	require.NoError(t, err)
+	require.ErrorContains(t, g.VJP(nil, nil, nil, ode.Call[float64]{Batch: 2}), "without a Tangent")
+	require.ErrorContains(t, g.JVP(nil, nil, ode.Call[float64]{Batch: 2}, nil), "without a Tangent")
 
 	for _, row := range []struct {
 		want       string

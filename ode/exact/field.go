@@ -292,6 +292,8 @@ func (f *Field[T]) check(c ode.Call[T], x []T, name string, other []T) error {
 func (f *Field[T]) checkTangent(g *ode.Tangent[T], c ode.Call[T]) error {
 	n := c.Batch * len(f.x)
 	switch {
+	case g == nil:
+		return fmt.Errorf("exact: no Tangent, which says what is wanted or the direction")
 	case g.X != nil && len(g.X) != n:
 		return fmt.Errorf("exact: tangent X has %d elements; want %d as x", len(g.X), n)
 	case g.Value != nil && len(g.Value) != n:

@@ -359,6 +359,8 @@ func TestMisuseOfAFieldIsNamed(t *testing.T) {
 		{"σ' is infinite", f.VJP(&ode.Tangent[float64]{T: y[:2]}, y, x, call(2, 0)), "derivative with respect to time at t = 0"},
 		{"not a number", f.Eval(y, x, call(2, math.NaN())), "time NaN"},
 		{"taps", f.Eval(y, x, ode.Call[float64]{Batch: 2, T: []float64{.5}, Out: tap}), "have none"},
+		{"no tangent", f.VJP(nil, y, x, call(2, .5)), "no Tangent"},
+		{"no direction", f.JVP(y, x, call(2, .5), nil), "no Tangent"},
 		{"cotangent", f.VJP(&ode.Tangent[float64]{}, y[:2], x, call(2, .5)), "cotangent has 2"},
 		{"X", f.VJP(&ode.Tangent[float64]{X: y[:3]}, y, x, call(2, .5)), "tangent X has 3"},
 		{"T once for the batch", f.JVP(y, x, call(2, .5), &ode.Tangent[float64]{T: y[:1]}), "tangent T has 1"},
