@@ -175,6 +175,38 @@ func TestGuidanceScalesThroughASampler(t *testing.T) {
 	}
 }
 
+// A field, and the guidance round it, refuse plans for what the network was not trained for, run or emitted.
+func TestFieldsTellWhatTheirNetworkWasTrainedFor(t *testing.T) {
+	m := smallDiT(t, 5)
+	cond, null := normal[float64](5, 1), normal[float64](5, 2)
+	alone := newField(t, m, perturbed(t, m), cond)
+	guided, err := NewGuided(newField(t, m, perturbed(t, m), cond), cond, null, 2)
+	require.NoError(t, err)
+	dim := m.Spec().Inputs[0].Len()
+	plan := func(s ode.Schedule, raw ode.Prediction) *ode.Plan {
+		p, err := ode.DDIM{}.Plan(ode.Problem{Schedule: s, Raw: raw, From: 0.9, To: 0.1, Steps: 2})
+		require.NoError(t, err)
+		return p
+	}
+	for want, p := range map[string]*ode.Plan{
+		"": plan(ode.VPCosine{}, ode.Noise),
+		"predicts Velocity, and this one predicts Noise": plan(ode.VPCosine{}, ode.Velocity),
+		"was trained on ode.VPCosine":                    plan(ode.VPLinear{}, ode.Noise),
+	} {
+		for _, f := range []graph.Emittable[float64]{alone, guided} {
+			_, err := ode.Sample(t.Context(), p, f, normal[float64](dim, 3), 1)
+			_, emitted := graph.Emit(graph.NewBuilder[float64](), p, f, 1, dim, false)
+			if want == "" {
+				require.NoError(t, err)
+				require.NoError(t, emitted)
+				continue
+			}
+			require.ErrorContains(t, err, want, "%T", f)
+			require.ErrorContains(t, emitted, want, "%T", f)
+		}
+	}
+}
+
 func TestGuidanceErrors(t *testing.T) {
 	m := smallDiT(t, 5)
 	w := perturbed(t, m)

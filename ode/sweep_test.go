@@ -296,3 +296,11 @@ func TestPointsInsideStepsOnLinearQuadratic(t *testing.T) {
 		require.InDelta(t, (p.Knots[i].T+p.Knots[i+1].T)/2, ts[2*i+1], 1e-12)
 	}
 }
+
+// A scale that begins and ends at one number is that number in every step, to the bit.
+func TestAConstantScaleIsOneNumber(t *testing.T) {
+	plan := func(scale ode.NoiseScale) *ode.Plan {
+		return compile(t, ode.DPMpp{}, ode.Problem{Schedule: ode.VPLinear{}, Raw: ode.Noise, Steps: 4, Scale: scale})
+	}
+	require.Equal(t, plan(ode.NoiseScale{First: 1.01}).Table(), plan(ode.NoiseScale{First: 1.01, Last: 1.01}).Table())
+}
