@@ -38,7 +38,6 @@ func parse(args []string, help io.Writer) (options, error) {
 	o := options{set: map[string]bool{}, contestants: contestants(), samplesOfMixture: 256, reference: 1000,
 		budgets: []int{5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50}, qualityBudgets: []int{5, 10, 20}}
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	f.StringVar(&o.out, "out", "out/compare/compare", "what the results are called: .png, .svg and .md are put behind it; the folder is made if need be")
 	f.StringVar(&o.model, "model", "testdata/digits/flow.safetensors", "network that makes images, a file of models.Save")
 	f.IntVar(&o.images, "images", 16, "images that are solved; the time is proportional to it")
@@ -47,14 +46,8 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.IntVar(&o.samples, "samples", 300, "images to measure, with -quality")
 	f.StringVar(&o.judge, "judge", "testdata/digits/classifier-b.safetensors", "classifier that the network was not trained with, for -quality")
 	f.StringVar(&o.data, "data", "testdata/digits/digits.csv.gz", "the digits, for -quality")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			fmt.Fprintln(help, "compare runs all solvers with 5 to 50 evaluations, and draws how far they end from the solution of the ODE.")
-			f.SetOutput(help)
-			f.PrintDefaults()
-			return o, err
-		}
-		return o, command.Usage(err)
+	if err := command.Parse(f, args, help, "compare runs all solvers with 5 to 50 evaluations, and draws how far they end from the solution of the ODE."); err != nil {
+		return o, err
 	}
 	f.Visit(func(f *flag.Flag) { o.set[f.Name] = true })
 	switch {

@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -58,7 +57,6 @@ func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(for
 func parse(args []string, help io.Writer) (settings, error) {
 	var s settings
 	f := flag.NewFlagSet("customize", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	target := f.String("target", "all", "what to customize: latent, condition, weights, audit, several with commas, or all of these; or hacked, a warning")
 	f.StringVar(&s.data, "data", "fashion", "images and networks: fashion, digits, or a folder made like testdata/fashion or testdata/digits")
 	f.StringVar(&s.images, "images", "", "folder of PNG pictures of your own, to edit and to learn as a concept; subfolders may name the classes")
@@ -69,14 +67,8 @@ func parse(args []string, help io.Writer) (settings, error) {
 	f.Uint64Var(&s.seed, "seed", 1, "seed of all noise")
 	f.Float64Var(&s.scale, "effort", 1, "multiplies every number of iterations")
 	f.BoolVar(&s.dry, "dry-run", false, "print the predicted seconds and bytes and stop")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(help, "customize changes images and samples by exact gradients through a sampler.")
-			f.SetOutput(help)
-			f.PrintDefaults()
-			return s, err
-		}
-		return s, command.Usage(err)
+	if err := command.Parse(f, args, help, "customize changes images and samples by exact gradients through a sampler."); err != nil {
+		return s, err
 	}
 	if f.NArg() > 0 {
 		return s, misuse("unexpected argument %q; all settings are flags", f.Arg(0))

@@ -35,7 +35,6 @@ func parse(args []string, help io.Writer) (options, error) {
 	o := options{set: map[string]bool{}}
 	var evaluations, guidance, shift, solver, interval string
 	f := flag.NewFlagSet("quality", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	f.StringVar(&o.data, "data", "testdata/digits", "real images: the folder of the digits, or "+command.Fashion)
 	f.StringVar(&o.model, "model", "", "network, a file of models.Save (default the one that ships for the data, in testdata)")
 	f.StringVar(&o.judge, "judge", "", "classifier that the network was not trained with (default the one that ships for the data, in testdata)")
@@ -49,14 +48,8 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&o.json, "json", "", "write all that was measured to this file too")
 	f.StringVar(&o.sheet, "sheet", "", "write samples of the first line to this picture, 12 of each class")
 	f.BoolVar(&o.markdown, "markdown", false, "print the tables in Markdown")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			fmt.Fprintln(help, "quality measures samples of a flow by how many evaluations, at which guidance, with which solver.")
-			f.SetOutput(help)
-			f.PrintDefaults()
-			return o, err
-		}
-		return o, command.Usage(err)
+	if err := command.Parse(f, args, help, "quality measures samples of a flow by how many evaluations, at which guidance, with which solver."); err != nil {
+		return o, err
 	}
 	f.Visit(func(f *flag.Flag) { o.set[f.Name] = true })
 	if f.NArg() > 0 {

@@ -31,7 +31,6 @@ func parse(args []string, help io.Writer) (options, error) {
 	o := options{set: map[string]bool{}}
 	class := ""
 	f := flag.NewFlagSet("sample", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	f.StringVar(&o.model, "model", "testdata/digits/flow.safetensors", "network, a file of models.Save")
 	f.StringVar(&class, "class", "all", "class to draw, several with commas between, or all; a row each")
 	f.IntVar(&o.n, "n", 8, "images of each class")
@@ -43,14 +42,8 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&o.latent, "latent", "", "start from the latents of this file instead of noise, each under its own condition if the file has them, else, or with -class or -condition, all of them in each row")
 	f.StringVar(&o.condition, "condition", "", "use the condition vectors of this file instead of classes")
 	f.StringVar(&o.delta, "delta", "", "add the changes of weights of this file to the network")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			fmt.Fprintln(help, "sample draws images from a trained network.")
-			f.SetOutput(help)
-			f.PrintDefaults()
-			return o, err
-		}
-		return o, command.Usage(err)
+	if err := command.Parse(f, args, help, "sample draws images from a trained network."); err != nil {
+		return o, err
 	}
 	f.Visit(func(f *flag.Flag) { o.set[f.Name] = true })
 	if f.NArg() > 0 {

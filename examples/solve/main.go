@@ -54,18 +54,11 @@ func main() {
 // run is the whole program.
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	f := flag.NewFlagSet("solve", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	path := f.String("in", "", "file of problems, one a line; without it standard input")
 	listed := f.Bool("list", false, "print all solvers with their fields, and the grids")
 	measured := f.Bool("orders", false, "measure the order of all solvers, and print tables; takes some ten seconds")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			fmt.Fprintln(out, "solve reads problems as JSON, one a line, and writes the solution of each; go doc ./examples/solve has the fields.")
-			f.SetOutput(out)
-			f.PrintDefaults()
-			return err
-		}
-		return command.Usage(err)
+	if err := command.Parse(f, args, out, "solve reads problems as JSON, one a line, and writes the solution of each; go doc ./examples/solve has the fields."); err != nil {
+		return err
 	}
 	switch {
 	case f.NArg() > 0:

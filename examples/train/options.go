@@ -40,7 +40,6 @@ func misuse(format string, v ...any) error { return command.Usage(fmt.Errorf(for
 func parse(args []string, help io.Writer) (options, error) {
 	o := options{set: map[string]bool{}}
 	f := flag.NewFlagSet("train", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	f.StringVar(&o.data, "data", "", "images: a CSV file of one image a line with its label last, an IDX file, a folder of PNG files (a subfolder a class), or "+command.Fashion)
 	f.StringVar(&o.labels, "labels", "", "labels of an IDX file of images")
 	f.StringVar(&o.size, "size", "", "height x width, as 8x8: of the images of a CSV file, or to fit PNG files to")
@@ -68,14 +67,8 @@ func parse(args []string, help io.Writer) (options, error) {
 	f.StringVar(&o.classifier, "classifier", "", "train a classifier instead: a or b, which differ in shape and learn from different halves")
 	f.StringVar(&o.judge, "judge", "", "model.safetensors of a classifier, to report on the samples with")
 	f.BoolVar(&o.resume, "resume", false, "go on from the checkpoint in the folder")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			fmt.Fprintln(help, "train trains a small image model from a file or a folder of images.")
-			f.SetOutput(help)
-			f.PrintDefaults()
-			return o, err
-		}
-		return o, command.Usage(err)
+	if err := command.Parse(f, args, help, "train trains a small image model from a file or a folder of images."); err != nil {
+		return o, err
 	}
 	f.Visit(func(f *flag.Flag) { o.set[f.Name] = true })
 	if f.NArg() > 0 {

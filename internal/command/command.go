@@ -21,6 +21,22 @@ func (e UsageError) Unwrap() error { return e.error }
 // Usage makes a UsageError of err.
 func Usage(err error) error { return UsageError{err} }
 
+// Parse parses a command line. For -h it writes to help what the program does and its flags, and returns [flag.ErrHelp]; any other
+// error is a UsageError, and nothing is written.
+func Parse(f *flag.FlagSet, args []string, help io.Writer, about string) error {
+	f.SetOutput(io.Discard) // what is wrong is said once, by Main
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		f.SetOutput(help)
+		_, _ = fmt.Fprintln(help, about)
+		f.PrintDefaults()
+		return err
+	case err != nil:
+		return Usage(err)
+	}
+	return nil
+}
+
 // stopped is an interrupt with what was finished until then.
 type stopped struct {
 	error
